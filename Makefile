@@ -1,0 +1,48 @@
+# `make quickstart` runs the main job, `make test` passes the tests; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/modelramp
+UV := $(or $(shell command -v uv),$(CACHE)/uv/bin/uv)
+BIN := .venv/bin
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(CACHE)/uv/bin/uv:
+	python3 -m venv $(CACHE)/uv
+	$(CACHE)/uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+.venv/.installed: requirements.lock pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.14'
+	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+.PHONY: install
+install: .venv/.installed ## make .venv with the pinned packages
+
+.PHONY: quickstart
+quickstart: install ## roll a real model out, one version good and one bad
+	$(BIN)/modelramp quickstart
+
+.PHONY: check
+check: install ## unit tests, types, lint: under two minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/pytest -q -m "not embedded" tests
+
+.PHONY: test
+test: check ## everything, also end to end on the embedded target
+	$(BIN)/pytest -q -m embedded tests
+
+.PHONY: lock
+lock: | $(UV) ## pin the newest allowed versions
+	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+		--group local --group dev --custom-compile-command "make lock" \
+		--output-file requirements.lock pyproject.toml

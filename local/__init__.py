@@ -1,0 +1,1 @@
+"""What the local targets need: tools, Pulumi plugins, the embedded runtime."""

@@ -1,0 +1,1 @@
+"""What a stack may declare: pydantic models, the exception tree, metric sources. No Pulumi here."""
