@@ -1,0 +1,1 @@
+"""Pulumi components: what a stack declares becomes Kubernetes and AWS resources."""

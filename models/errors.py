@@ -1,12 +1,12 @@
 """The exception tree. Every error a user can cause derives from `ModelrampError`.
 
-    ModelrampError
-    ├── ConfigError          a stack file or option is wrong (exit code 1)
-    ├── MetricsError         metrics are missing, stale or impossible (verdict: no-data)
-    ├── RegistryError        the model registry has not what was asked for
-    ├── StackFileError       the stack file could not be edited, or changed under us
-    ├── ToolError            a tool could not be found, downloaded or built
-    └── RuntimeTargetError   the embedded or cluster target did not do what was declared
+ModelrampError
+├── ConfigError          a stack file or option is wrong (exit code 1)
+├── MetricsError         metrics are missing, stale or impossible (verdict: no-data)
+├── RegistryError        the model registry has not what was asked for
+├── StackFileError       the stack file could not be edited, or changed under us
+├── ToolError            a tool could not be found, downloaded or built
+└── RuntimeTargetError   the embedded or cluster target did not do what was declared
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Problem:
     """One thing wrong with a configuration.
 
     Attributes:
-        where: file and key path, such as `stacks/Pulumi.prod.yaml:14: services.fraud.strategy.steps`.
+        where: file and key path, `stacks/Pulumi.prod.yaml:14: services.fraud.strategy`.
         what: what was wrong and what is allowed.
     """
 

@@ -1,0 +1,1 @@
+"""Thin command-line programs, one a sub-command of `modelramp`."""

@@ -1,0 +1,72 @@
+"""The one place where a validated stack becomes component arguments."""
+
+from typing import cast
+
+from components.alert_rules import AlertArgs, AlertRulesArgs
+from components.model_service import ModelServiceArgs, MoveArgs
+from models.base import format_duration
+from models.service import Service
+from models.stack import Cluster
+
+
+def model_service_args(
+    service: Service, rollout_runtime: object, cluster: Cluster
+) -> ModelServiceArgs:
+    """Returns the arguments of a deployed service's `ModelService`.
+
+    Args:
+        service: a service with a rollout.
+        rollout_runtime: name of the ServingRuntime, an Output where it is a resource.
+        cluster: where it runs.
+    """
+    assert service.rollout is not None  # noqa: S101  the caller skips services never deployed
+    rollout, runtime = service.rollout, service.runtime
+    percents = service.percents()
+    args: ModelServiceArgs = {
+        "namespace": cluster.namespace,
+        "gateway": cluster.gateway,
+        "runtime": cast("str", rollout_runtime),
+        "versions": {
+            version: {
+                "uri": service.versions[version].uri,
+                "digest": service.versions[version].digest,
+                "percent": percents[version],
+            }
+            for version in service.served
+        },
+        "stable": rollout.stable,
+        "risk": service.risk,
+        "strategy": service.strategy.kind,
+        "moves": [MoveArgs(percent=it.percent, at=it.at.isoformat()) for it in rollout.moves],
+        "replicas": runtime.replicas,
+        "resources": {"cpu": runtime.cpu, "memory": runtime.memory},
+        "timeoutSeconds": runtime.timeout_seconds,
+    }
+    if rollout.candidate:
+        args["candidate"] = rollout.candidate
+    if cluster.rule_interval_seconds:
+        args["ruleInterval"] = format_duration(cluster.rule_interval_seconds)
+    return args
+
+
+def alert_rules_args(service: Service, cluster: Cluster) -> AlertRulesArgs:
+    """Returns the arguments of a deployed service's `AlertRules`."""
+    alerts: list[AlertArgs] = []
+    for declared in service.alerts:
+        alert: AlertArgs = {
+            "metric": declared.metric,
+            "duration": format_duration(declared.for_seconds),
+            "severity": declared.severity,
+        }
+        if declared.below is not None:
+            alert["below"] = declared.below
+        if declared.above is not None:
+            alert["above"] = declared.above
+        alerts.append(alert)
+    return {
+        "namespace": cluster.namespace,
+        "runtime": service.runtime.kind,
+        "versions": list(service.served),
+        "thresholdMs": service.slo.latency.threshold_ms,
+        "alerts": alerts,
+    }

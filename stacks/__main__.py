@@ -1,0 +1,42 @@
+"""The Pulumi program: every service of the stack that has been deployed."""
+
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.alert_rules import AlertRules
+from components.from_stack import alert_rules_args, model_service_args
+from components.model_service import ModelService
+from components.serving_runtime import MlflowRuntime
+from models.stack import stack_from_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+config = pulumi.Config("modelramp")
+stack = stack_from_config(
+    {
+        "cluster": config.require_object("cluster"),
+        "services": config.get_object("services") or {},
+    },
+    f"stacks/Pulumi.{pulumi.get_stack()}.yaml",
+)
+cluster = stack.cluster
+embedded = cluster.target == "embedded"
+provider = kubernetes.Provider(
+    "kubernetes",
+    kubeconfig="" if embedded else None,
+    render_yaml_to_directory=str(ROOT / ".modelramp" / "manifests") if embedded else None,
+)
+options = pulumi.ResourceOptions(provider=provider)
+deployed = {name: service for name, service in stack.services.items() if service.rollout}
+
+if deployed:
+    runtime = MlflowRuntime(
+        "mlflow", {"namespace": cluster.namespace, "image": cluster.server_image}, options
+    )
+    for name, service in deployed.items():
+        args = model_service_args(service, runtime.name, cluster)
+        model_service = ModelService(name, args, options)
+        AlertRules(name, alert_rules_args(service, cluster), options)
+        pulumi.export(name, model_service.path)
