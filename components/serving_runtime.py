@@ -51,5 +51,6 @@ class MlflowRuntime(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.name = runtime.metadata["name"]
+        # Known at preview, and whoever uses it waits for the resource.
+        self.name = runtime.urn.apply(lambda _: MLFLOW_RUNTIME)
         self.register_outputs({"name": self.name})

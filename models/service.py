@@ -175,8 +175,8 @@ class Service(Declared):
     versions: dict[SemanticVersion, Version] = Field(default_factory=dict)
     strategy: Canary
     slo: Slo
-    margin: Margin = Margin()
-    judge: Judge = Judge()
+    margin: Margin = Field(default_factory=lambda: Margin.model_validate({}))
+    judge: Judge = Field(default_factory=lambda: Judge.model_validate({}))
     alerts: tuple[Alert, ...] = ()
     keep_previous_seconds: DurationSeconds = Field(86400.0, alias="keepPrevious")
     rollout: Rollout | None = None

@@ -1,0 +1,96 @@
+"""The model registry and its artifact store: MLflow over an S3-compatible store of plain files."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from local.embedded.files import write_json
+from local.embedded.processes import ProcessSpec, python
+
+BUCKET = "mlflow"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Keys of the local store, made at random on first use."""
+
+    access_key: str
+    secret_key: str
+
+    @classmethod
+    def of(cls, home: Path) -> Credentials:
+        """Reads the keys of this `.modelramp`, making them if there are none."""
+        path = home / "store-credentials.json"
+        if not path.exists():
+            keys = {"access_key": secrets.token_hex(8), "secret_key": secrets.token_hex(20)}
+            write_json(path, keys)
+            path.chmod(0o600)
+        return cls(**json.loads(path.read_text()))
+
+
+def client_environment(home: Path, store_port: int) -> dict[str, str]:
+    """Returns what a program needs in its environment to reach the store."""
+    keys = Credentials.of(home)
+    url = f"http://127.0.0.1:{store_port}"
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": url,
+        "MLFLOW_S3_ENDPOINT_URL": url,
+    }
+
+
+def store_process(home: Path, binary: Path, port: int) -> ProcessSpec:
+    """The S3-compatible store; its keys go by environment, so that no process list shows them."""
+    folder = home / "store"
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = Credentials.of(home)
+    return ProcessSpec(
+        name="store",
+        command=(
+            str(binary),
+            *("--port", f"127.0.0.1:{port}", "--region", REGION, "--health", "/health"),
+            *("posix", str(folder)),
+        ),
+        env={"ROOT_ACCESS_KEY": keys.access_key, "ROOT_SECRET_KEY": keys.secret_key},
+        ready_url=f"http://127.0.0.1:{port}/health",
+    )
+
+
+def registry_process(home: Path, port: int, store_port: int) -> ProcessSpec:
+    """The MLflow server: SQLite behind it, artifacts straight in the store."""
+    folder = home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return ProcessSpec(
+        name="mlflow",
+        command=python(
+            *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--no-serve-artifacts", "--default-artifact-root", f"s3://{BUCKET}/artifacts"),
+        ),
+        env=client_environment(home, store_port),
+        ready_url=f"http://127.0.0.1:{port}/health",
+    )
+
+
+def ensure_bucket(home: Path, port: int) -> None:
+    """Makes the artifact bucket if it is not there."""
+    keys = Credentials.of(home)
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name=REGION,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        config=Config(connect_timeout=5, read_timeout=10, s3={"addressing_style": "path"}),
+    )
+    if not any(bucket["Name"] == BUCKET for bucket in client.list_buckets()["Buckets"]):
+        client.create_bucket(Bucket=BUCKET)
