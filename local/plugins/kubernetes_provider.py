@@ -12,6 +12,7 @@ official one needs a cluster to refresh).
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
                     reason=f'"{name}" arg is not compatible with "renderYamlToDirectory" arg',
                 )
                 for name in ("cluster", "context", "kubeconfig")
-                if news.get(name)
+                if news.get(name) and not _is_ambient_kubeconfig(name, news[name])
             ]
         else:
             failures = [
@@ -228,6 +229,11 @@ def _refuse(context: grpc.ServicerContext, what: str) -> None:
         grpc.StatusCode.UNIMPLEMENTED,
         f"{what} needs the official provider: pulumi plugin install resource kubernetes v{VERSION}",
     )
+
+
+def _is_ambient_kubeconfig(option: str, value: str) -> bool:
+    """The SDK passes KUBECONFIG on as an option; that is nothing the user asked for."""
+    return option == "kubeconfig" and value == os.environ.get("KUBECONFIG")
 
 
 def _changes(some: bool) -> Any:
