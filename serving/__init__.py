@@ -1,0 +1,1 @@
+"""The model server: what runs inside a version's pods, and on the embedded target."""
