@@ -22,6 +22,12 @@ $(CACHE)/uv/bin/uv:
 	$(UV) pip install --quiet --no-deps --editable .
 	touch $@
 
+# The policy pack cannot share an environment with kserve: they want different protobufs.
+policies/.venv/.installed: policies/requirements.lock | $(UV)
+	test -x policies/.venv/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' policies/.venv
+	$(UV) pip sync --quiet --require-hashes --python policies/.venv policies/requirements.lock
+	touch $@
+
 .PHONY: install
 install: .venv/.installed ## make .venv with the pinned packages
 
@@ -30,12 +36,14 @@ quickstart: install ## roll a real model out, one version good and one bad
 	$(BIN)/modelramp quickstart
 
 .PHONY: check
-check: install ## unit tests, types, lint: under two minutes
+check: install policies/.venv/.installed ## unit tests, types, lint: under two minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+	$(BIN)/pyright -p policies
 	$(BIN)/pytest -q -m "not embedded" tests
+	policies/.venv/bin/pytest -q -c policies/pyproject.toml tests/policies
 
 .PHONY: test
 test: check ## everything, also end to end on the embedded target
@@ -46,3 +54,6 @@ lock: | $(UV) ## pin the newest allowed versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 		--group local --group dev --custom-compile-command "make lock" \
 		--output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+		--group policies/pyproject.toml:dev --custom-compile-command "make lock" \
+		--output-file policies/requirements.lock policies/pyproject.toml

@@ -1,0 +1,12 @@
+"""The policy pack: advice everywhere, and mandatory where `config/<stack>.json` says so."""
+
+from __future__ import annotations
+
+from pulumi_policy import EnforcementLevel, PolicyPack
+from rules import traffic
+
+PolicyPack(
+    name="modelramp",
+    enforcement_level=EnforcementLevel.ADVISORY,
+    policies=[*traffic.POLICIES],
+)
