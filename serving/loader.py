@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,27 +110,23 @@ def load_model(folder: Path) -> LoadedModel:
     profile_path = folder / PROFILE_FILE
     profile = ReferenceProfile.read(profile_path) if profile_path.is_file() else None
     compute = _sklearn_predict(folder, mlmodel["flavors"]) or _pyfunc_predict(folder)
-    loaded = LoadedModel(
-        lambda rows: plain(compute(model_input(rows, signature))), signature, profile
-    )
-    _warm_up(loaded)
-    return loaded
+    shape = as_frame
+    if signature.only_doubles and _same_without_names(compute, signature, profile):
+        shape = as_matrix
+    return LoadedModel(lambda rows: plain(compute(shape(rows, signature))), signature, profile)
 
 
-def model_input(rows: Sequence[Sequence[Any]], signature: Signature) -> Any:
-    """Returns rows as the model wants them: a DataFrame, or a bare matrix without column names.
+def as_frame(rows: Sequence[Sequence[Any]], signature: Signature) -> Any:
+    """Returns rows as a DataFrame; as a matrix if the model's columns have no names.
 
     Args:
         rows: that keep to the signature, see `serving.payload`.
         signature: the model's.
     """
-    import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
     if not signature.named:
-        return np.array(rows, dtype=signature.columns[0].kind.dtype)
-    if signature.only_doubles:
-        return pd.DataFrame(np.array(rows, dtype=np.float64), columns=pd.Index(signature.names))
+        return as_matrix(rows, signature)
     return pd.DataFrame(
         {
             column.name: pd.Series(
@@ -143,6 +139,13 @@ def model_input(rows: Sequence[Sequence[Any]], signature: Signature) -> Any:
             for column, values in zip(signature.columns, zip(*rows, strict=True), strict=True)
         }
     )
+
+
+def as_matrix(rows: Sequence[Sequence[Any]], signature: Signature) -> Any:
+    """Returns rows, whose columns are all of one type, as an array of the shape (rows, columns)."""
+    import numpy as np  # noqa: PLC0415
+
+    return np.array(rows, dtype=signature.columns[0].kind.dtype)
 
 
 def plain(predictions: Any) -> list[Any]:
@@ -189,19 +192,28 @@ def _pyfunc_predict(folder: Path) -> Callable[[Any], Any]:
     return mlflow.pyfunc.load_model(str(folder)).predict
 
 
-def _warm_up(model: LoadedModel) -> None:
-    """Predicts one typical row, so that the first request does not pay for lazy imports."""
-    features = {item.name: item for item in model.profile.features} if model.profile else {}
-    typical = [_typical(features.get(name)) for name in model.signature.names]
-    if None not in typical:
-        # Whether the model can predict, the requests will show.
-        with contextlib.suppress(Exception):
-            model.predict([typical])
+def _same_without_names(
+    compute: Callable[[Any], Any], signature: Signature, profile: ReferenceProfile | None
+) -> bool:
+    """Whether a model gives the same for a bare matrix, tried on a typical row.
+
+    scikit-learn takes a millisecond to look through a DataFrame of one row, more than most models
+    take to predict. A model that picks columns by name raises here, and keeps its DataFrame. The
+    trial also warms the model up, so that the first request does not pay for lazy imports.
+    """
+    features = {item.name: item for item in profile.features} if profile else {}
+    row = [_typical(features.get(name)) for name in signature.names]
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    try:
+        expected = plain(compute(as_frame([row], signature)))
+        return plain(compute(as_matrix([row], signature))) == expected
+    except Exception:  # noqa: BLE001  whatever a model raises
+        return False
 
 
-def _typical(feature: Distribution | None) -> float | None:
+def _typical(feature: Distribution | None) -> float:
     if not isinstance(feature, NumericDistribution) or not feature.edges:
-        return None
+        return 1.0
     return feature.edges[len(feature.edges) // 2]
 
 
