@@ -1,0 +1,72 @@
+"""The deployment log: one JSON line per move, in `stacks/history/<stack>/<service>.jsonl`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rollout.judge import Verdict
+
+
+def history_path(stack_file: Path, stack: str, service: str) -> Path:
+    """Returns the log of one service."""
+    return stack_file.parent / "history" / stack / f"{service}.jsonl"
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Adds one line; readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def line_of(
+    at: datetime,
+    service: str,
+    versions: tuple[str, str | None],
+    percents: tuple[int, int],
+    verdict: Verdict,
+) -> dict[str, Any]:
+    """Returns the log line of a move.
+
+    Args:
+        at: when it was decided.
+        service: the model service.
+        versions: stable and candidate.
+        percents: the candidate's share before and after, percent.
+        verdict: what it rests on.
+    """
+    return {
+        "at": at.isoformat(timespec="seconds"),
+        "service": service,
+        "stable": versions[0],
+        "candidate": versions[1],
+        "from": percents[0],
+        "to": percents[1],
+        **as_json(verdict),
+    }
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """Returns a verdict for machines, keys in camelCase as everywhere in our JSON."""
+    fields = dataclasses.asdict(verdict)
+    return _camel({"verdict": fields.pop("kind"), **fields})
+
+
+def _camel(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_camel_key(key): _camel(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_camel(item) for item in value]
+    return value
+
+
+def _camel_key(key: str) -> str:
+    first, *rest = key.split("_")
+    return first + "".join(word.capitalize() for word in rest)

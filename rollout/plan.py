@@ -1,0 +1,51 @@
+"""From a verdict to an edit of the stack file: pure, so that it can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.service import Service
+from rollout.judge import Verdict
+
+
+@dataclass(frozen=True)
+class AddMove:
+    """Set the candidate's percentage; a revert is a move to 0 that also rejects the digest."""
+
+    percent: int
+    why: str
+    reject: bool = False
+
+
+@dataclass(frozen=True)
+class Promote:
+    """The candidate becomes stable, the old stable previous."""
+
+    why: str
+
+
+Edit = AddMove | Promote
+
+
+def plan(service: Service, verdict: Verdict) -> Edit | None:
+    """Returns what to write, or None where nothing is to be done."""
+    rollout = service.rollout
+    if rollout is None or rollout.candidate is None:
+        return None
+    if verdict.kind == "revert":
+        return AddMove(0, verdict.reason, reject=True)
+    if verdict.kind == "promote":
+        return Promote(verdict.reason)
+    if verdict.kind == "advance":
+        percent = service.strategy.next_percent(rollout.percent)
+        return None if percent is None else AddMove(percent, verdict.reason)
+    return None
+
+
+def is_over(service: Service) -> bool:
+    """Whether nothing is left to judge: no candidate, or one that was taken back."""
+    rollout = service.rollout
+    if rollout is None or rollout.candidate is None:
+        return True
+    digest = service.versions[rollout.candidate].digest
+    return rollout.percent == 0 and any(it.digest == digest for it in rollout.rejected)

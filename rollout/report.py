@@ -1,0 +1,222 @@
+"""The picture of a rollout: one HTML file with plots of what happened and why."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models.metric_sources import METRIC_SOURCES
+from models.names import DECLARED_PERCENT
+from models.service import Service
+from rollout.collect import Metrics, total
+from rollout.drift_check import Outcome
+from rollout.judge.series import Floats
+
+STEP_SECONDS = 5.0
+_COLOURS = ("#4c78a8", "#54a24b", "#e45756", "#b279a2", "#f58518")
+_PANEL_HEIGHT_INCHES = 1.9
+_FEWEST_TO_PLOT = 5
+"""A share of fewer requests or labels in an interval is noise, not a point."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What each version did, shape (T,) per series, NaN where there was nothing.
+
+    Attributes:
+        seconds: begin of each interval since the start.
+        percent: declared share of traffic, percent.
+        shares: by metric: errorRate, latency, accuracy.
+        predictions: share of each prediction.
+    """
+
+    seconds: Floats
+    percent: dict[str, Floats]
+    shares: dict[str, dict[str, Floats]]
+    predictions: dict[str, dict[str, Floats]]
+
+
+def read_timeline(
+    name: str,
+    service: Service,
+    namespace: str,
+    metrics: Metrics,
+    *,
+    start: datetime,
+    end: datetime,
+) -> Timeline:
+    """Reads all versions of a service between two times.
+
+    Raises:
+        MetricsError: Prometheus could not be asked.
+    """
+    intervals = max(int((end - start).total_seconds() // STEP_SECONDS), 1)
+    start = start.replace(microsecond=0)
+    end = start + timedelta(seconds=STEP_SECONDS * intervals)
+    source = METRIC_SOURCES[service.runtime.kind]
+
+    def read(counter: str, version: str) -> dict[str, Floats]:
+        selector = source.selector(
+            counter,
+            namespace=namespace,
+            service=name,
+            version=version,
+            edge_ms=service.slo.latency.threshold_ms,
+        )
+        series = metrics.samples(selector, start, end, STEP_SECONDS)
+        buckets = {dict(labels).get("bucket", "") for labels in series}
+        return {
+            bucket: total(
+                {key: it for key, it in series.items() if dict(key).get("bucket", "") == bucket},
+                intervals,
+            )
+            for bucket in sorted(buckets)
+        }
+
+    def count(counter: str, version: str) -> Floats:
+        return read(counter, version).get("", np.full(intervals, np.nan))
+
+    percent: dict[str, Floats] = {}
+    shares: dict[str, dict[str, Floats]] = {"errorRate": {}, "latency": {}, "accuracy": {}}
+    predictions: dict[str, dict[str, Floats]] = {}
+    for version in service.versions:
+        query = f'{DECLARED_PERCENT}{{service="{name}",version="{version}"}}'
+        recorded = metrics.samples(query, start, end, STEP_SECONDS)
+        percent[version] = next(iter(recorded.values()), np.full(intervals + 1, np.nan))[:-1]
+        errors = np.nan_to_num(count("errors", version))
+        shares["errorRate"][version] = _share(errors, count("requests", version))
+        answered = count("latency_count", version)
+        slow = answered - count("latency_bucket", version)
+        shares["latency"][version] = _share(slow, answered)
+        shares["accuracy"][version] = _share(count("correct", version), count("labelled", version))
+        by_bucket = read("predictions", version)
+        every = np.sum([*by_bucket.values(), np.zeros(intervals)], axis=0)
+        predictions[version] = {it: _share(row, every) for it, row in by_bucket.items()}
+    return Timeline(np.arange(intervals) * STEP_SECONDS, percent, shares, predictions)
+
+
+def figure(
+    timeline: Timeline,
+    checks: Sequence[tuple[datetime, Outcome]],
+    service: Service,
+    start: datetime,
+) -> Figure:
+    """Draws weights, errors with their bounds, latency, accuracy and predictions over time."""
+    drawn = Figure(figsize=(10, 6 * _PANEL_HEIGHT_INCHES), layout="constrained")
+    axes: list[Axes] = list(drawn.subplots(6, 1, sharex=True))
+    colours = dict(zip(timeline.percent, _COLOURS, strict=False))
+    latency = service.slo.latency
+    for version, colour in colours.items():
+        for panel, metric in zip(axes[2:5], ("errorRate", "latency", "accuracy"), strict=True):
+            _line(panel, timeline.seconds, 100 * timeline.shares[metric][version], colour)
+        percent = timeline.percent[version]
+        axes[0].step(timeline.seconds, percent, where="post", color=colour, label=version)
+        for bucket, share in list(timeline.predictions[version].items())[-1:]:
+            _line(axes[5], timeline.seconds, 100 * share, colour)
+            axes[5].set_title(f"predicted {bucket}, % of requests", loc="left", fontsize=9)
+    axes[0].legend(loc="center left", fontsize=8)
+    axes[0].set_title("declared share of traffic, %", loc="left", fontsize=9)
+    _draw_bounds(axes[1], checks, start, colours)
+    margin = 100 * service.margin.error_rate
+    axes[1].axhline(margin, color="grey", linestyle=":", linewidth=1)
+    axes[1].set_title(
+        f"failed requests, candidate minus stable, points: bounds (dotted: margin {margin:g})",
+        loc="left",
+        fontsize=9,
+    )
+    axes[2].set_title("failed requests, %", loc="left", fontsize=9)
+    axes[3].set_title(f"slower than {latency.threshold_ms:g} ms, %", loc="left", fontsize=9)
+    axes[4].set_title("accuracy on labelled requests, %", loc="left", fontsize=9)
+    axes[5].set_xlabel("seconds")
+    for panel in axes:
+        panel.grid(visible=True, alpha=0.25)
+        panel.tick_params(labelsize=8)
+    return drawn
+
+
+def evidence(outcome: Outcome) -> list[dict[str, str]]:
+    """Returns what a verdict stands on, a row per metric, in words."""
+    verdict = outcome.verdict
+    if verdict is None:
+        return []
+    move = f"{outcome.candidate}: {outcome.from_percent}% to {outcome.to_percent}%"
+    return [
+        {
+            "move": f"{move}, {verdict.kind}",
+            "name": metric.name,
+            "stable": _ratio(metric.stable),
+            "candidate": _ratio(metric.candidate),
+            "difference": f"{100 * metric.difference:+.2f}",
+            "bounds": f"{100 * metric.lower:+.1f} to {100 * metric.upper:+.1f}",
+            "harm": f"{metric.harm_e_value:.3g} ({1 / metric.alpha_share:.0f})",
+            "margin": f"{100 * metric.margin:g}",
+            "against": f"{metric.margin_e_value:.3g}",
+            "says": "harm" if metric.harmful else "ruled out" if metric.ruled_out else "open",
+        }
+        for metric in verdict.metrics
+    ]
+
+
+def _ratio(pair: tuple[int, int]) -> str:
+    bad, whole = pair
+    return f"{bad:,} of {whole:,} ({bad / whole:.2%})" if whole else "none"
+
+
+def render(content: Mapping[str, Any], drawn: Figure) -> str:
+    """Returns the HTML report; every text in it is escaped.
+
+    Args:
+        content: what `report.html.j2` names.
+        drawn: from `figure`.
+    """
+    image = io.StringIO()
+    drawn.savefig(image, format="svg")
+    svg = image.getvalue()
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    # The drawing is our own and its texts are escaped by matplotlib.
+    plot = Markup(svg[svg.index("<svg") :])  # noqa: S704
+    return environment.get_template("report.html.j2").render(**content, plot=plot)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole >= _FEWEST_TO_PLOT, part / whole, np.nan)
+
+
+def _line(panel: Axes, seconds: Floats, values: Floats, colour: str) -> None:
+    panel.plot(seconds, values, color=colour, linewidth=1.2, marker=".", markersize=3)
+
+
+def _draw_bounds(
+    panel: Axes,
+    checks: Sequence[tuple[datetime, Outcome]],
+    start: datetime,
+    colours: Mapping[str, str],
+) -> None:
+    """Draws, for each candidate, the anytime-valid bounds that each check stood on."""
+    for version, colour in colours.items():
+        rows = [
+            ((at - start).total_seconds(), 100 * metric.lower, 100 * metric.upper)
+            for at, outcome in checks
+            if outcome.candidate == version and outcome.verdict
+            for metric in outcome.verdict.metrics
+            if metric.name == "errorRate"
+        ]
+        if rows:
+            at, lower, upper = np.array(rows).T
+            panel.fill_between(at, lower, upper, color=colour, alpha=0.3, linewidth=1)
+    panel.set_ylim(-15, 30)

@@ -1,0 +1,76 @@
+"""`modelramp check` (`drift-check`): judge every rollout, edit the stack file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from local.embedded import control
+from local.home import Home
+from models.stack import Cluster, load_stack
+from rollout import history
+from rollout.collect import Prometheus
+from rollout.drift_check import Outcome, drift_check
+from rollout.stack_file import stack_path
+from scripts.screen import CONSOLE, outcome_table
+
+EXIT_CODES = {"revert": 13, "advance": 10, "promote": 10, "no-data": 12, "hold": 11}
+"""With --detailed-exitcode; where services differ, the first of these wins."""
+
+
+def check(
+    stack: Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")],
+    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but edit nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    detailed_exitcode: Annotated[
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            help="0 nothing to do, 10 advanced or promoted, 11 hold, 12 no data, 13 reverted.",
+        ),
+    ] = False,
+) -> None:
+    """Decide on every rollout of a stack, from what the versions really did.
+
+    Reads requests, errors, latency and accuracy of both versions from Prometheus, tests the
+    candidate against the stable version beside it, and edits the stack file: the next step, back
+    to 0, or nothing. The next `pulumi up` makes it so. Each move is logged in stacks/history/.
+
+    Exit code 0 for every normal outcome, 1 if something is wrong with the use or the stack file.
+    """
+    home = Home.find()
+    file = stack_path(home.root, stack)
+    metrics = Prometheus(prometheus_url(home, load_stack(file).cluster))
+    outcomes = list(drift_check(file, stack, metrics, only=service, dry_run=dry_run))
+    if as_json:
+        typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))
+    else:
+        CONSOLE.print(outcome_table(outcomes))
+    if detailed_exitcode:
+        kinds = {outcome.verdict.kind for outcome in outcomes if outcome.verdict}
+        raise typer.Exit(next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0))
+
+
+def prometheus_url(home: Home, cluster: Cluster) -> str:
+    """Returns where metrics are; an embedded target that is down has none, which means no data."""
+    if cluster.prometheus:
+        return cluster.prometheus
+    now = control.status(home)
+    return now["endpoints"]["prometheus"] if now else "http://127.0.0.1:9"
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Returns an outcome for machines."""
+    return {
+        "service": outcome.service,
+        "stable": outcome.stable,
+        "candidate": outcome.candidate,
+        "from": outcome.from_percent,
+        "to": outcome.to_percent,
+        "edit": outcome.edit and {"kind": type(outcome.edit).__name__, **asdict(outcome.edit)},
+        **(history.as_json(outcome.verdict) if outcome.verdict else {"verdict": None}),
+    }

@@ -1,0 +1,61 @@
+"""The command line: `modelramp`, and `drift-check`, which is `modelramp check`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+from rich.markup import escape
+
+from models.errors import ModelrampError
+from scripts.check import check
+from scripts.local import local
+from scripts.profile import profile
+from scripts.quickstart import quickstart
+from scripts.screen import ERRORS
+
+USAGE_ERROR = 1
+INTERNAL_ERROR = 2
+INTERRUPTED = 130
+
+_app = typer.Typer(
+    name="modelramp",
+    help="Roll machine-learning models out on KServe: declared in Pulumi, judged by statistics.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+_app.command()(check)
+_app.command()(quickstart)
+_app.command()(profile)
+_app.add_typer(local, name="local")
+
+
+def app() -> None:
+    """Runs `modelramp`; exits 1 on an error of use or configuration, 2 on an internal one."""
+    _run(_app)
+
+
+def drift_check() -> None:
+    """Runs `drift-check`."""
+    single = typer.Typer(pretty_exceptions_show_locals=False)
+    single.command()(check)
+    _run(single)
+
+
+def _run(command: typer.Typer) -> None:
+    try:
+        code = command(standalone_mode=False)
+    except ModelrampError as error:
+        for line in str(error).splitlines():
+            ERRORS.print(f"[red]error[/red] {escape(line)}", highlight=False, soft_wrap=True)
+        code = USAGE_ERROR
+    except click.ClickException as error:
+        error.show()
+        code = USAGE_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except Exception:  # noqa: BLE001  the last resort: shown whole, with an exit code of its own
+        ERRORS.print_exception()
+        code = INTERNAL_ERROR
+    sys.exit(code if isinstance(code, int) else 0)

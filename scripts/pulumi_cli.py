@@ -1,0 +1,57 @@
+"""Runs the real Pulumi CLI on a local stack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import psutil
+
+from local.home import Home
+from local.plugins.environment import pulumi_environment
+from local.tools import Progress
+from models.errors import RuntimeTargetError
+
+UP_TIMEOUT_SECONDS = 900
+
+
+class Pulumi:
+    """The Pulumi CLI on one stack of this project.
+
+    Args:
+        home: the project.
+        stack: name of the stack; made if it does not exist.
+        progress: told what is fetched if the CLI or a plugin is missing.
+    """
+
+    def __init__(self, home: Home, stack: str, progress: Progress) -> None:
+        self._home = home
+        self._stack = stack
+        self._environment = pulumi_environment(home, progress)
+
+    def select(self) -> None:
+        """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""
+        self._run("stack", "select", "--create", self._stack)
+        locks = [
+            json.loads(it.read_text()) for it in self._home.pulumi_state.rglob("locks/**/*.json")
+        ]
+        if locks and not any(psutil.pid_exists(lock["pid"]) for lock in locks):
+            self._run("cancel", "--yes", "--stack", self._stack)
+
+    def up(self) -> None:
+        """Makes what the stack file declares so."""
+        self._run("up", "--yes", "--skip-preview", "--stack", self._stack)
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            ("pulumi", "--non-interactive", "--color", "never", *arguments),
+            cwd=self._home.root,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=UP_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            raise RuntimeTargetError(f"pulumi {' '.join(arguments)} failed:\n{said}")
