@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from filelock import FileLock, Timeout
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
 
 from local.embedded import control
+from local.embedded.files import write_json, write_text
+from local.embedded.processes import MARK
 from local.home import Home
 from models.errors import RuntimeTargetError
-from rollout.drift_check import Outcome
-from scripts.screen import working
+from models.stack import load_stack
+from rollout import report
+from rollout.collect import Prometheus
+from rollout.drift_check import Outcome, drift_check
+from rollout.plan import is_over
+from rollout.stack_file import reset_service, stack_path, start_rollout
+from scripts.local import binaries
+from scripts.pulumi_cli import Pulumi
+from scripts.screen import (
+    CONSOLE,
+    ERRORS,
+    ToolProgress,
+    evidence_table,
+    outcome_table,
+    working,
+)
 
 STACK = "local"
 SERVICE = "biopsy"
