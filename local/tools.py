@@ -386,7 +386,7 @@ def _from_release(tool: Tool, release: Release, staging: Path, progress: Progres
         archive = staging / "archive"
         digest = _download(url, archive, f"Downloading {tool.name} {tool.version}", progress)
     except httpx.HTTPError as error:
-        raise _Unavailable(f"{url}: {error}") from error
+        raise _Unavailable(f"{url}: {_first_line(error)}") from error
     if digest != expected:
         raise _Unavailable(
             f"{url} has the WRONG DIGEST and was thrown away: sha256 {digest}, expected {expected}"
@@ -395,6 +395,11 @@ def _from_release(tool: Tool, release: Release, staging: Path, progress: Progres
     archive.unlink()
     if not (staging / tool.name).exists():
         raise _Unavailable(f"{url} does not hold {tool.name}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _published_digest(release: Release, names: Mapping[str, str], url: str) -> str:
