@@ -38,7 +38,8 @@ def pulumi_environment(home: Home, progress: Progress | None = None) -> dict[str
     plugins = pulumi_home / "plugins"
     _provide_language_host(plugins, pulumi)
     _provide_kubernetes(plugins, progress)
-    home.pulumi_state.mkdir(parents=True, exist_ok=True)
+    for folder in (plugins, home.pulumi_state):
+        folder.mkdir(parents=True, exist_ok=True)
     # Without one, the provider would look for a cluster in ~/.kube/config.
     no_kubeconfig = pulumi_home / "no-kubeconfig"
     no_kubeconfig.touch()
@@ -78,7 +79,7 @@ def _provide_kubernetes(plugins: Path, progress: Progress) -> None:
             official = ensure(_KUBERNETES, progress)
         except ToolError:
             progress.note("The official Kubernetes plugin cannot be had: a stand-in renders YAML")
-    if official.exists():
+    if official.exists() and official != target:  # the same, where this runs inside itself
         _replace(target, lambda path: path.symlink_to(official))
     elif not (target.is_symlink() and target.exists()):
         _write_stand_in(target, "local.plugins.kubernetes_provider")

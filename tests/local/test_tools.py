@@ -80,7 +80,7 @@ def server() -> Iterator[Server]:
             pass
 
     site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=site.serve_forever)
+    thread = threading.Thread(target=site.serve_forever, args=(0.01,))
     thread.start()
     yield Server(f"http://127.0.0.1:{site.server_port}", files, asked)
     site.shutdown()
