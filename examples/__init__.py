@@ -1,0 +1,1 @@
+"""Models that show what modelramp does."""
