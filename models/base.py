@@ -37,11 +37,11 @@ def parse_duration(value: object) -> object:
 
 
 def format_duration(seconds: float) -> str:
-    """Writes whole seconds as a Prometheus duration, in the largest unit that divides them."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNIT_SECONDS[unit] == 0:
+    """Writes seconds, to the millisecond, as a Prometheus duration in the largest unit that fits."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds % _UNIT_SECONDS[unit] == 0:
             return f"{int(seconds / _UNIT_SECONDS[unit])}{unit}"
-    return f"{seconds:g}s"
+    return f"{round(seconds * 1000)}ms"
 
 
 def _semantic_version(value: str) -> str:

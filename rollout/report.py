@@ -102,7 +102,8 @@ def read_timeline(
         by_bucket = read("predictions", version)
         every = np.sum([*by_bucket.values(), np.zeros(intervals)], axis=0)
         predictions[version] = {it: _share(row, every) for it, row in by_bucket.items()}
-    return Timeline(np.arange(intervals) * STEP_SECONDS, percent, shares, predictions)
+    seconds: Floats = np.arange(0, intervals, dtype=np.float64) * STEP_SECONDS
+    return Timeline(seconds, percent, shares, predictions)
 
 
 def figure(

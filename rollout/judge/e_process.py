@@ -24,7 +24,8 @@ EXCESSES = np.geomspace(0.002, 0.9, 14)
 """By how much a harmful candidate may exceed the margin: a mixture over these."""
 
 GAINS = np.array([0.0, 0.5, 1.0, 2.0])
-"""How much better than stable an acceptable candidate may be, in margins: a mixture over these."""
+"""How much better than stable an acceptable candidate may be, in margins: a mixture over these
+and over what the candidate has shown so far."""
 
 _EPSILON = 1e-9
 _BISECTIONS = 50
@@ -67,9 +68,10 @@ def margin_evidence(stable: Counts, candidate: Counts, margin: float, guess: flo
     Arguments and result are as in `harm_evidence`.
     """
     rate = _predicted_rate(stable, guess)[:, None]
-    good = np.clip(rate - margin * GAINS, _EPSILON, 1 - _EPSILON)
+    good = np.hstack([rate - margin * GAINS, _predicted_rate(candidate, guess)[:, None]])
+    good = np.clip(good, _EPSILON, 1 - _EPSILON)
     factors = _log_factors(stable, candidate, rate, good, margin, side=-1)
-    return logsumexp(np.cumsum(factors, axis=0), axis=1) - np.log(len(GAINS))
+    return logsumexp(np.cumsum(factors, axis=0), axis=1) - np.log(good.shape[1])
 
 
 def ceiling_evidence(counts: Counts, ceiling: float) -> Floats:
@@ -129,10 +131,10 @@ def difference_bounds(
     return lower, upper
 
 
-def _predicted_rate(stable: Counts, guess: float) -> Floats:
-    """Returns stable's rate as it is estimated before each interval is seen."""
-    bad = np.concatenate([[0.0], np.cumsum(stable.bad)[:-1]])
-    total = np.concatenate([[0.0], np.cumsum(stable.total)[:-1]])
+def _predicted_rate(arm: Counts, guess: float) -> Floats:
+    """Returns an arm's rate as it is estimated before each interval is seen."""
+    bad = np.concatenate([[0.0], np.cumsum(arm.bad)[:-1]])
+    total = np.concatenate([[0.0], np.cumsum(arm.total)[:-1]])
     rate = (PRIOR_REQUESTS * guess + bad) / (PRIOR_REQUESTS + total)
     return np.clip(rate, _EPSILON, 1 - _EPSILON)
 

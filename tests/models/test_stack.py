@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import format_duration, parse_duration
+from models.errors import ConfigError
+from models.names import inference_service_name
+from models.stack import load_stack, parse_stack
+from tests.stacks import LOCAL
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_stack(text, "Pulumi.x.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_stack_is_read_whole():
+    stack = parse_stack(LOCAL, "x")
+    fraud = stack.services["fraud"]
+    assert fraud.percents() == {"1.4.0": 95, "1.5.0": 5}
+    assert fraud.strategy.next_percent(5) == 25
+    assert [fraud.strategy.evidence_of(step) for step in fraud.strategy.steps] == [
+        "bake",
+        "bake",
+        "margin",
+        "bake",
+    ]
+    assert fraud.judge.settle_seconds == 60
+    assert stack.services["churn"].served == ()
+
+
+def test_every_problem_is_named_at_once_with_its_line_and_key():
+    text = LOCAL.replace("risk: high", "risk: huge").replace("bake: 10m", "bake: 10")
+    text = text.replace("thresholdMs: 250", "thresholdMs: 251").replace("owner: growth", "own: me")
+    found = problems(text)
+    assert found[0].startswith("Pulumi.x.yaml:7: modelramp:services.fraud.risk: ")
+    assert "'low', 'medium' or 'high' (got 'huge')" in found[0]
+    assert any("services.fraud.strategy.bake: a duration needs a unit" in line for line in found)
+    assert any("thresholdMs: must be an edge" in line and "200, 250, 300" in line for line in found)
+    assert any("services.churn.own: Extra inputs" in line for line in found)
+    assert any("services.churn.owner: Field required" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[1, 5, 25, 100]", "[1, 5, 5, 100]", "steps must rise"),
+        ("[1, 5, 25, 100]", "[1, 5]", "steps must end at 100"),
+        ('candidate: "1.5.0"', 'candidate: "1.6.0"', "not under versions: candidate 1.6.0"),
+        ('candidate: "1.5.0"', 'candidate: "1.4.0"', "the same version"),
+        ("2026-11-23T09", "2026-11-23T07", "in order of time"),
+        ("'1.5.0':", "'1.5':", "no semantic version"),
+        ('"s3://m/a"', '"http://m/a"', "should match pattern"),
+        ("fraud:", "Fraud:", "should match pattern"),
+        ("target: embedded", "target: cluster", "prometheus is needed"),
+        ("fraud:", "a-name-of-forty-letters-but-far-too-long:", "longer than 63"),
+    ],
+)
+def test_what_is_refused(old: str, new: str, says: str):
+    assert any(says in line for line in problems(LOCAL.replace(old, new)))
+
+
+def test_broken_yaml_names_the_line():
+    assert problems("config: [1,\n")[0].startswith("Pulumi.x.yaml:2: not valid YAML")
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="no such stack file"):
+        load_stack(tmp_path / "Pulumi.none.yaml")
+
+
+def test_the_stack_that_ships_is_valid(request):
+    stack = load_stack(request.config.rootpath / "stacks" / "Pulumi.local.yaml")
+    assert stack.services["biopsy"].strategy.steps[0].percent == 5
+
+
+@given(st.integers(1, 10**7))
+def test_durations_survive_a_round_trip(seconds: int):
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+def test_inference_service_names_are_what_kserve_takes():
+    assert inference_service_name("fraud", "1.4.0-rc1") == "fraud-v1-4-0-rc1"

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from models.service import Service
+from models.stack import parse_stack
+from rollout.judge import Arm, Counts, Observations, Verdict, judge
+from rollout.judge.e_process import (
+    ceiling_evidence,
+    difference_bounds,
+    harm_evidence,
+    margin_evidence,
+    split_evidence,
+)
+from tests.stacks import LOCAL
+
+START = datetime(2026, 11, 23, 9, tzinfo=UTC)
+ALPHA = 0.01
+
+
+def arms(
+    rng: np.random.Generator,
+    rates: tuple[float, float],
+    *,
+    requests: int = 500,
+    share: float = 0.1,
+    intervals: int = 60,
+) -> tuple[Counts, Counts]:
+    candidate = rng.binomial(requests, share, intervals)
+    stable = requests - candidate
+    return (
+        Counts.of(rng.binomial(stable, rates[0]), stable),
+        Counts.of(rng.binomial(candidate, rates[1]), candidate),
+    )
+
+
+def reached(evidence: np.ndarray, level: float) -> bool:
+    return bool(evidence.max() >= -np.log(level))
+
+
+@pytest.mark.parametrize(
+    ("rates", "margin"), [((0.01, 0.01), 0.0), ((0.01, 0.03), 0.02), ((0.3, 0.3), 0.0)]
+)
+def test_healthy_rollouts_are_reverted_at_most_alpha_of_the_time(rates, margin):
+    rng = np.random.default_rng(7)
+    runs = 400
+    false = sum(
+        reached(harm_evidence(*arms(rng, rates), margin, 0.01), ALPHA) for _ in range(runs)
+    )
+    # 11 of 400 has a probability under 0.3% at 1%.
+    assert false <= 10
+
+
+def test_rates_that_change_with_the_split_are_no_harm():
+    """1% by night at a low share, 50% by day at a high one: equal arms."""
+    rng = np.random.default_rng(3)
+    night = arms(rng, (0.01, 0.01), share=0.01, requests=5000, intervals=30)
+    day = arms(rng, (0.5, 0.5), share=0.5, requests=5000, intervals=30)
+    stable, candidate = (
+        Counts.of(np.r_[n.bad, d.bad], np.r_[n.total, d.total])
+        for n, d in zip(night, day, strict=True)
+    )
+    assert not reached(harm_evidence(stable, candidate, 0.0, 0.01), ALPHA)
+
+
+def test_harm_is_found_also_when_it_begins_late():
+    rng = np.random.default_rng(5)
+    good = arms(rng, (0.01, 0.01), intervals=120)
+    bad = arms(rng, (0.01, 0.1), intervals=10)
+    stable, candidate = (
+        Counts.of(np.r_[g.bad, b.bad], np.r_[g.total, b.total])
+        for g, b in zip(good, bad, strict=True)
+    )
+    assert reached(harm_evidence(stable, candidate, 0.0, 0.01), ALPHA)
+
+
+def test_a_handful_of_failures_proves_extreme_harm():
+    stable, candidate = Counts.of([0], [200]), Counts.of([6], [8])
+    assert reached(harm_evidence(stable, candidate, 0.002, 0.01), ALPHA / 3)
+
+
+def test_a_candidate_at_the_margin_passes_at_most_beta_of_the_time():
+    rng = np.random.default_rng(11)
+    passed = sum(
+        reached(margin_evidence(*arms(rng, (0.02, 0.03), share=0.5), 0.01, 0.01), 0.05)
+        for _ in range(400)
+    )
+    assert passed <= 32  # 33 of 400 has a probability under 0.3% at 5%
+    equal = arms(rng, (0.02, 0.02), share=0.5, requests=2000)
+    assert reached(margin_evidence(*equal, 0.01, 0.01), 0.05)
+
+
+def test_bounds_enclose_the_true_difference_and_shrink():
+    rng = np.random.default_rng(2)
+    few, many = (arms(rng, (0.02, 0.05), intervals=n, share=0.5) for n in (5, 200))
+    wide, narrow = (difference_bounds(*it, 0.01, 0.005) for it in (few, many))
+    assert wide[0] <= 0.03 <= wide[1]
+    assert 0.01 < narrow[0] <= 0.03 <= narrow[1] < 0.05
+    assert difference_bounds(Counts.of([], []), Counts.of([], []), 0.01, 0.01) == (-1, 1)
+
+
+@pytest.mark.parametrize("evidence", [harm_evidence, margin_evidence])
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 8), st.integers(0, 8), st.floats(-0.5, 0.5), st.floats(0.001, 0.5))
+def test_one_interval_is_an_e_variable(evidence, stable_total, candidate_total, margin, guess):
+    """The expectation over all outcomes is at most 1 at the border of the null."""
+    rate = np.clip(0.2, max(0, -margin), min(1, 1 - margin))
+    p = np.clip(rate, 0, 1), np.clip(rate + margin, 0, 1)
+    total = 0.0
+    totals = stable_total, candidate_total
+    for k in range(totals[0] + 1):
+        for j in range(totals[1] + 1):
+            arms_seen = Counts.of([k], [totals[0]]), Counts.of([j], [totals[1]])
+            e = np.exp(evidence(*arms_seen, margin, guess))[0]
+            total += e * binom.pmf(k, totals[0], p[0]) * binom.pmf(j, totals[1], p[1])
+    assert total <= 1 + 1e-6
+
+
+def test_a_ceiling_is_refuted_only_above_it():
+    assert reached(ceiling_evidence(Counts.of([20] * 5, [200] * 5), 0.01), ALPHA)
+    assert not reached(ceiling_evidence(Counts.of([2] * 5, [200] * 5), 0.01), ALPHA)
+
+
+def test_a_wrong_split_is_seen_and_a_right_one_is_not():
+    rng = np.random.default_rng(1)
+    total, percents = np.full(50, 200.0), np.full(50, 10.0)
+    right = rng.binomial(200, 0.1, 50).astype(float)
+    assert not reached(split_evidence(right, total, percents), 0.001)
+    for share in (0.0, 0.2, 1.0):
+        wrong = rng.binomial(200, share, 50).astype(float)
+        assert reached(split_evidence(wrong, total, percents), 0.001)
+
+
+# The rules and their order.
+
+
+def fraud(*, percent: int = 5) -> Service:
+    text = LOCAL.replace("percent: 5,", f"percent: {percent},")
+    return parse_stack(text, "x").services["fraud"]
+
+
+def seen(  # noqa: PLR0913
+    *,
+    errors: tuple[int, int] = (10, 1),
+    slow: tuple[int, int] = (10, 1),
+    wrong: tuple[int, int] = (50, 3),
+    requests: tuple[int, int] = (1900, 100),
+    intervals: int = 20,
+    percent: float = 5,
+) -> Observations:
+    def arm(version: str, index: int) -> Arm:
+        total = np.full(intervals, requests[index])
+        by_metric = zip(
+            ("errorRate", "latency", "accuracy"), (errors, slow, wrong), strict=True
+        )
+        return Arm(
+            version,
+            {name: Counts.of(np.full(intervals, bad[index]), total) for name, bad in by_metric},
+        )
+
+    return Observations(
+        start=START,
+        interval_seconds=60,
+        weights=np.full(intervals, percent),
+        declared_now=percent,
+        stable=arm("1.4.0", 0),
+        candidate=arm("1.5.0", 1),
+    )
+
+
+def decide(observations: Observations, *, percent: int = 5, late_seconds: float = 0) -> Verdict:
+    end = observations.time_of(len(observations.weights))
+    return judge(fraud(percent=percent), observations, end + timedelta(seconds=late_seconds))
+
+
+def test_an_unharmed_candidate_advances_when_the_bake_is_over():
+    verdict = decide(seen(intervals=10))
+    assert verdict.kind == "advance"
+    assert verdict.step_requests == 1000
+    assert decide(seen(intervals=9)).needed == ("60 s of bake time",)
+
+
+def test_too_few_requests_hold_an_advance_but_not_a_revert():
+    few = seen(errors=(0, 0), slow=(0, 0), wrong=(0, 0), requests=(95, 5), intervals=15)
+    assert decide(few).needed == ("25 requests",)
+    broken = seen(errors=(0, 5), slow=(0, 0), wrong=(0, 0), requests=(95, 5), intervals=2)
+    verdict = decide(broken)
+    assert verdict.kind == "revert"
+    assert "candidate fails 100.00% of requests (10), stable 0.00% (190)" in verdict.reason
+
+
+def test_each_metric_can_revert():
+    assert "is slow on 20.00%" in decide(seen(slow=(10, 20))).reason
+    verdict = decide(seen(wrong=(50, 30)))
+    assert verdict.kind == "revert"
+    assert "is wrong on 30.00% of labelled requests" in verdict.reason
+    assert "the margin is 1.0 points" in verdict.reason
+
+
+def test_the_margin_step_waits_until_harm_is_ruled_out():
+    short = decide(seen(percent=25, requests=(300, 100), errors=(3, 1), slow=(3, 1), wrong=(3, 1)),
+                   percent=25)
+    assert short.kind == "hold"
+    assert any("to rule out that errorRate is worse by 0.2 points" in it for it in short.needed)
+    clean = seen(
+        percent=25, requests=(30000, 10000), errors=(3, 1), slow=(3, 1), wrong=(3, 1), intervals=30
+    )
+    done = decide(clean, percent=25)
+    assert done.kind == "advance"
+    assert "ruled out at 5%: errorRate worse by 0.2 points, latency" in done.reason
+
+
+def test_a_wrong_split_holds_but_extreme_harm_goes_first():
+    swapped = seen(requests=(100, 1900), errors=(0, 0), slow=(0, 0), wrong=(0, 0))
+    verdict = decide(swapped)
+    assert verdict.kind == "hold"
+    assert "the split is not as declared: 95.0%" in verdict.reason
+    assert decide(seen(requests=(100, 1900), errors=(0, 900))).kind == "revert"
+
+
+def test_what_is_not_known_moves_nothing():
+    good = seen()
+    nothing = Counts.of(np.full(20, np.nan), np.full(20, np.nan))
+    blind = replace(good, candidate=Arm("1.5.0", dict.fromkeys(good.candidate.metrics, nothing)))
+    assert decide(blind).kind == "no-data"
+    assert decide(replace(good, declared_now=None)).kind == "no-data"
+    assert "not in effect: 1% is" in decide(replace(good, declared_now=1.0)).reason
+    assert "240 s old" in decide(good, late_seconds=240).reason
+    assert decide(replace(good, weights=np.full(20, np.nan))).kind == "no-data"
+    impossible = Counts.of(np.full(20, 500), np.full(20, 100))
+    broken = Arm("1.5.0", {**good.candidate.metrics, "errorRate": impossible})
+    assert decide(replace(good, candidate=broken)).kind == "no-data"
+
+
+def test_missing_labels_hold_where_accuracy_is_promised():
+    good = seen()
+    none = Counts.of(np.full(20, np.nan), np.full(20, np.nan))
+    unlabelled = Arm("1.5.0", {**good.candidate.metrics, "accuracy": none})
+    verdict = decide(replace(good, candidate=unlabelled))
+    assert verdict.kind == "hold"
+    assert verdict.needed == ("counts of accuracy for both versions",)
+
+
+def test_alone_at_100_percent_the_slo_decides():
+    assert decide(seen(percent=100, errors=(0, 0)), percent=100).kind == "promote"
+    verdict = decide(seen(percent=100, errors=(0, 20)), percent=100)
+    assert verdict.kind == "revert"
+    assert "without the alpha guarantee" in verdict.reason

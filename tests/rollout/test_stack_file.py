@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError, StackFileError
+from models.service import Rollout
+from models.stack import load_stack
+from rollout.plan import AddMove, Promote
+from rollout.stack_file import apply_edit, reset_service, stack_path, start_rollout
+from tests.stacks import DIGEST, LOCAL
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "Pulumi.local.yaml"
+    path.write_text(LOCAL)
+    return path
+
+
+def rollout_of(file: Path) -> Rollout:
+    rollout = load_stack(file).services["fraud"].rollout
+    assert rollout is not None
+    return rollout
+
+
+def changed(file: Path) -> list[str]:
+    lines = difflib.unified_diff(LOCAL.splitlines(), file.read_text().splitlines(), n=0)
+    return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
+
+
+def test_an_advance_adds_one_line_and_changes_no_other(file: Path):
+    apply_edit(file, "fraud", rollout_of(file), AddMove(25, 'it "works": yes'), NOW)
+    assert changed(file) == [
+        '+          - {percent: 25, at: "2026-11-23T10:00:00Z", why: "it \\"works\\": yes"}'
+    ]
+    assert rollout_of(file).percent == 25
+
+
+def test_a_revert_rejects_the_digest(file: Path):
+    apply_edit(file, "fraud", rollout_of(file), AddMove(0, "harm", reject=True), NOW)
+    assert rollout_of(file).percent == 0
+    assert rollout_of(file).rejected[0].digest == "sha256:" + "1" * 64
+    assert not [line for line in changed(file) if line.startswith("-")]
+
+
+def test_a_promotion_makes_the_candidate_stable_and_keeps_the_old_one(file: Path):
+    apply_edit(file, "fraud", rollout_of(file), Promote("good"), NOW)
+    rollout = rollout_of(file)
+    assert (rollout.stable, rollout.candidate, rollout.moves) == ("1.5.0", None, ())
+    assert rollout.previous is not None
+    assert rollout.previous.version == "1.4.0"
+    assert rollout.previous.until == datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
+def test_a_human_edit_wins(file: Path):
+    seen = rollout_of(file)
+    file.write_text(LOCAL.replace("percent: 5,", "percent: 3,"))
+    before = file.read_text()
+    with pytest.raises(StackFileError, match="changed meanwhile"):
+        apply_edit(file, "fraud", seen, AddMove(25, "fine"), NOW)
+    assert file.read_text() == before
+
+
+def test_an_edit_that_would_not_be_valid_is_not_written(file: Path):
+    early = datetime(2026, 11, 23, 1, tzinfo=UTC)
+    with pytest.raises(ConfigError, match="in order of time"):
+        apply_edit(file, "fraud", rollout_of(file), AddMove(25, "fine"), early)
+    assert file.read_text() == LOCAL
+
+
+def test_a_layout_that_can_not_be_kept_is_refused(file: Path):
+    file.write_text(LOCAL.replace("    fraud:", "    fraud:   "))
+    odd = file.read_text().replace("      owner: payments-ml", "      owner:   payments-ml")
+    file.write_text(odd)
+    with pytest.raises(StackFileError, match="layout"):
+        apply_edit(file, "fraud", rollout_of(file), AddMove(25, "fine"), NOW)
+    assert file.read_text() == odd
+
+
+def test_the_first_version_is_stable_and_the_next_a_candidate(file: Path):
+    entry = {"uri": "s3://m/c", "digest": DIGEST, "registry": "models:/churn/1"}
+    start_rollout(file, "churn", "1.0.0", entry, now=NOW, why="first")
+    stack = start_rollout(file, "churn", "1.1.0", entry, now=NOW, why="better")
+    assert stack.services["churn"].percents() == {"1.0.0": 90, "1.1.0": 10}
+    with pytest.raises(StackFileError, match="is being rolled out"):
+        start_rollout(file, "churn", "1.2.0", entry, now=NOW, why="third")
+    reset_service(file, "churn")
+    assert file.read_text() == LOCAL
+
+
+def test_the_file_is_found_by_stack_config_dir(tmp_path: Path):
+    (tmp_path / "Pulumi.yaml").write_text("name: x\nstackConfigDir: stacks\n")
+    assert stack_path(tmp_path, "prod") == tmp_path / "stacks" / "Pulumi.prod.yaml"
