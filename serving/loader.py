@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +202,6 @@ def _same_without_names(
     """
     features = {item.name: item for item in profile.features} if profile else {}
     row = [_typical(features.get(name)) for name in signature.names]
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     try:
         expected = plain(compute(as_frame([row], signature)))
         return plain(compute(as_matrix([row], signature))) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 import structlog
 
@@ -36,6 +37,9 @@ def configure_logs(level: str, **context: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("serving").setLevel(level.upper())
     logging.captureWarnings(True)
+    if level != "debug":
+        # Libraries repeat theirs for every request, and may quote values in them.
+        warnings.simplefilter("ignore")
     # KServe logs a client's mistakes with a stack trace, and configures its own format as long as
     # its logger has no handler.
     kserve = logging.getLogger("kserve")

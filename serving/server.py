@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
-import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -199,8 +198,6 @@ def serve(options: Options, model: LoadedModel) -> None:
         options: the command line.
         model: in memory already, so that the port opens only when requests can be answered.
     """
-    # KServe's choice of a response class; FastAPI says so again for every request.
-    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
     disable_created_metrics()
     metrics = ServerMetrics(REGISTRY, model.profile, model.signature.names)
     memory = PredictionMemory(options.feedback_memory)

@@ -124,7 +124,7 @@ def heavier_model() -> Pipeline:
     """
     ensemble = VotingClassifier(
         [
-            ("trees", ExtraTreesClassifier(n_estimators=150, random_state=SEED)),
+            ("trees", ExtraTreesClassifier(n_estimators=120, random_state=SEED)),
             ("line", LogisticRegression()),
         ],
         voting="soft",
