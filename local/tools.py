@@ -269,6 +269,7 @@ def obtain(tool: Tool, cache: Path, progress: Progress) -> Path:
 
 def _fill(folder: Path, tool: Tool, progress: Progress, tried: list[str]) -> None:
     """Makes the tool's cache folder, whole or not at all."""
+    progress.note(f"{tool.name}: {tried[0]}")
     prefix = f".{folder.name}-"
     for left_behind in folder.parent.glob(f"{prefix}*"):  # by a run that was killed
         shutil.rmtree(left_behind, ignore_errors=True)

@@ -15,6 +15,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -81,7 +82,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         request.args[:] = [self._engine_address, *request.args]
         server = _server.LanguageServer(lambda: _run_program(program))
         response = server.Run(request, context)
-        return language_pb2.RunResponse(error=response.error, bail=response.bail)
+        # The server has logged the error already; returned, it would be shown a second time.
+        return language_pb2.RunResponse(bail=bool(response.error))
 
     def RunPlugin(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Runs a policy pack or another plugin written in Python, and streams its output."""
@@ -146,7 +148,19 @@ def _output_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[bool, bytes]]
 
 
 def _run_program(program: Path) -> None:
-    runpy.run_path(str(program), run_name="__main__")
+    """Runs the program; its exceptions are shown as the official host shows them."""
+    from pulumi import RunError  # noqa: PLC0415 (see Run)
+
+    try:
+        runpy.run_path(str(program), run_name="__main__")
+    except RunError:
+        raise
+    except Exception as error:
+        frames = error.__traceback__
+        while frames and frames.tb_frame.f_code.co_filename in {__file__, "<frozen runpy>"}:
+            frames = frames.tb_next
+        trace = "".join(traceback.format_exception(error.with_traceback(frames)))
+        raise RunError(f"Program failed with an unhandled exception:\n{trace}") from error
 
 
 def main() -> None:

@@ -75,6 +75,8 @@ route = k8s.apiextensions.CustomResource(
     },
     opts=opts,
 )
+if config.get("broken"):
+    raise ValueError("this and that")
 pulumi.export("route", route.metadata["name"])
 pulumi.export("rules", route.spec["rules"])
 """
@@ -260,6 +262,14 @@ def test_destroy_removes_the_files(project: Project) -> None:
     project.up()
     project.run("destroy", "--yes", "--skip-preview")
     assert project.files() == set()
+
+
+def test_exception_of_the_program_is_shown_once(project: Project) -> None:
+    project.set("broken", "yes")
+    output = project.run("preview", code=1)
+    assert output.count("ValueError: this and that") == 1
+    assert "__main__.py" in output
+    assert "local/plugins" not in output
 
 
 def test_policy_pack_advises_and_in_production_blocks(project: Project) -> None:

@@ -159,7 +159,9 @@ class TestPath:
         with pytest.raises(ToolError, match=reason):
             obtain(sample(None), tmp_path, Recorder())
         publish(server, archive(sample=SCRIPT))
-        assert obtain(sample(server), tmp_path, Recorder()) != program
+        recorder = Recorder()
+        assert obtain(sample(server), tmp_path, recorder) != program
+        assert reason in recorder.notes[0]
 
 
 class TestRelease:
@@ -194,7 +196,7 @@ class TestRelease:
         recorder = Recorder()
         with pytest.raises(ToolError, match=r"WRONG DIGEST .* expected 0{64}"):
             obtain(sample(server), tmp_path, recorder)
-        assert "WRONG DIGEST" in recorder.notes[0]
+        assert "WRONG DIGEST" in recorder.notes[-1]
         assert not list(tmp_path.rglob("sample"))
 
     def test_pinned_digest_decides_over_the_published_one(
