@@ -43,11 +43,6 @@ def is_unknown(value: object) -> bool:
     return isinstance(value, str) and value in _UNKNOWN
 
 
-def has_unknown(value: object) -> bool:
-    """Whether a placeholder is anywhere inside."""
-    return is_unknown(value) or any(has_unknown(child) for child in _children(value))
-
-
 def signed_path(value: object, path: str = "") -> str | None:
     """Returns the path of the first secret, asset or archive inside, or None."""
     if isinstance(value, dict) and _SIGNATURE in value:
@@ -71,12 +66,6 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list):
         return [without_secrets(child) for child in value]
     return value
-
-
-def _children(value: object) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
 
 
 def _whole(value: Any) -> Any:
