@@ -44,7 +44,8 @@ class Pulumi:
 
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(
-            ("pulumi", "--non-interactive", "--color", "never", *arguments),
+            # A few seconds of work beside live traffic: it can wait, requests can't.
+            ("nice", "pulumi", "--non-interactive", "--color", "never", *arguments),
             cwd=self._home.root,
             env=self._environment,
             capture_output=True,

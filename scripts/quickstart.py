@@ -147,7 +147,7 @@ def _tell(home: Home, story: Story) -> None:
             with _timed(story, f"roll out {version['version']}"):
                 _roll_out(home, file, metrics, pulumi, version, story)
     end = datetime.now(UTC)
-    stats = _last_line(stats_file)
+    stats = _summary(stats_file)
     with story.phase("report", "Drawing the report"):
         paths = _write_report(home, file, metrics, story, stats, start, end)
     story.phases["total"] = round(time.monotonic() - began, 1)
@@ -179,7 +179,7 @@ def _train(home: Home, environment: dict[str, str]) -> list[dict[str, Any]]:
 def _begin(file: Path, trained: dict[str, Any], story: Story) -> None:
     """Declares a version; the first becomes stable, a later one the candidate at the first step."""
     at = datetime.now(UTC)
-    why = f"new version, holdout accuracy {trained['accuracy']:.1%}"
+    why = f"new version, holdout accuracy {trained['holdout_accuracy']:.1%}"
     entry = {key: trained[key] for key in ("uri", "digest", "registry")}
     service = start_rollout(file, SERVICE, trained["version"], entry, now=at, why=why).services[
         SERVICE
@@ -259,9 +259,17 @@ def _traffic(home: Home, gateway: str) -> Generator[Path]:
             process.wait()
 
 
-def _last_line(stats_file: Path) -> dict[str, Any]:
-    """Returns the traffic's final summary."""
-    return json.loads(stats_file.read_text().splitlines()[-1])
+def _summary(stats_file: Path) -> dict[str, Any]:
+    """Returns what became of all requests; the traffic's last line says it."""
+    line = json.loads(stats_file.read_text().splitlines()[-1])
+    versions = line["versions"]
+    return {
+        "sent": line["sent"],
+        "failed": sum(version["http_error"] for version in versions.values()),
+        "lost": line["gateway_failures"],
+        "labels": line["labels"],
+        "byVersion": versions,
+    }
 
 
 def _write_report(

@@ -9,18 +9,20 @@ from components.alert_rules import AlertRules
 from components.from_stack import alert_rules_args, model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
+from models.errors import ConfigError
 from models.stack import stack_from_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
 config = pulumi.Config("modelramp")
-stack = stack_from_config(
-    {
-        "cluster": config.require_object("cluster"),
-        "services": config.get_object("services") or {},
-    },
-    f"stacks/Pulumi.{pulumi.get_stack()}.yaml",
-)
+declared = {key: config.get_object(key) for key in ("cluster", "services")}
+try:
+    stack = stack_from_config(
+        {key: value for key, value in declared.items() if value is not None},
+        f"stacks/Pulumi.{pulumi.get_stack()}.yaml",
+    )
+except ConfigError as error:
+    raise pulumi.RunError(str(error)) from None
 cluster = stack.cluster
 embedded = cluster.target == "embedded"
 provider = kubernetes.Provider(

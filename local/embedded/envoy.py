@@ -33,6 +33,7 @@ def bootstrap(folder: Path, admin_port: int, gateway_port: int) -> dict[str, Any
         "HttpConnectionManager",
         "stat_prefix": "gateway",
         "preserve_external_request_id": True,
+        "access_log": [_failures_log()],
         "rds": {
             "route_config_name": ROUTE_CONFIG,
             "config_source": {
@@ -140,6 +141,35 @@ def route_configuration(routes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _failures_log() -> dict[str, Any]:
+    """A line per failed request, with Envoy's own flags that say where it failed."""
+    fields = {
+        "time": "%START_TIME%",
+        "status": "%RESPONSE_CODE%",
+        "flags": "%RESPONSE_FLAGS%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "cluster": "%UPSTREAM_CLUSTER%",
+        "path": "%REQ(:PATH)%",
+        "requestId": "%REQ(X-REQUEST-ID)%",
+        "milliseconds": "%DURATION%",
+    }
+    return {
+        "name": "envoy.access_loggers.stdout",
+        "filter": {
+            "status_code_filter": {
+                "comparison": {
+                    "op": "GE",
+                    "value": {"default_value": 500, "runtime_key": "modelramp.log_from_status"},
+                }
+            }
+        },
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {"json_format": fields},
+        },
+    }
 
 
 def _response(resources: list[dict[str, Any]]) -> dict[str, Any]:

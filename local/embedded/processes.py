@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -105,15 +106,10 @@ class Process:
         now = time.monotonic()
         if self._stopping_since is None:
             self._stopping_since = now
-            self._popen.terminate()
+            _signal_group(self._popen.pid, signal.SIGTERM)
         elif now - self._stopping_since > self.spec.grace_seconds:
-            self._popen.kill()
+            _signal_group(self._popen.pid, signal.SIGKILL)
         return self._popen.poll() is not None
-
-    def signal(self, number: int) -> None:
-        """Sends a signal if the process runs."""
-        if self.alive and self._popen is not None:
-            self._popen.send_signal(number)
 
     def last_lines(self, count: int = 5) -> str:
         """Returns the end of the log, for an error message."""
@@ -193,6 +189,12 @@ class Supervisor:
             self._ending = [process for process in self._ending if not process.stop()]
             time.sleep(0.05)
         self._client.close()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    """Each process leads a group of its own: MLflow, for one, has children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def _answers(client: httpx.Client, url: str) -> bool:

@@ -76,7 +76,11 @@ def registry_process(home: Path, port: int, store_port: int) -> ProcessSpec:
             *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--no-serve-artifacts", "--default-artifact-root", f"s3://{BUCKET}/artifacts"),
         ),
-        env=client_environment(home, store_port),
+        # Its job runners are seven more Python processes, of no use to a registry.
+        env={
+            **client_environment(home, store_port),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
         ready_url=f"http://127.0.0.1:{port}/health",
     )
 
