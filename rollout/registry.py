@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REQUEST_TIMEOUT_SECONDS: Final = "10"
-READ_ATTEMPTS: Final = "4"
+RETRIES: Final = "3"
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,10 @@ def parse_registry_uri(uri: str) -> tuple[str, str]:
 @contextmanager
 def _client(tracking_uri: str) -> Generator[MlflowClient]:
     """Gives a client with bounded waiting; its errors become ours, with the server's address."""
-    # MLflow waits two minutes and tries seven times by default.
+    # MLflow's own defaults wait for many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT_SECONDS)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", READ_ATTEMPTS)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     import mlflow  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
