@@ -63,7 +63,7 @@ def resolve(tracking_uri: str, name: str, version: str | int) -> RegisteredVersi
             S3-compatible store, or they are no longer those that were registered.
     """
     uri = registry_uri(name, version)
-    with _client(tracking_uri) as client:
+    with connect(tracking_uri) as client:
         found = client.get_model_version(name, str(version))
         tags = parse_tags(uri, found.tags)
         location = artifact_uri(client, found)
@@ -102,7 +102,7 @@ def store_profile(
     Raises:
         RegistryError: the version is not there, or does not come from a logged model of MLflow 3.
     """
-    with _client(tracking_uri) as client:
+    with connect(tracking_uri) as client:
         found = client.get_model_version(name, str(version))
         model_id = logged_model_id(found)
         with tempfile.TemporaryDirectory() as folder:
@@ -174,8 +174,15 @@ def parse_registry_uri(uri: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _client(tracking_uri: str) -> Generator[MlflowClient]:
-    """Gives a client with bounded waiting; its errors become ours, with the server's address."""
+def connect(tracking_uri: str) -> Generator[MlflowClient]:
+    """Gives a client that does not wait for ever; what MLflow raises within becomes ours.
+
+    Args:
+        tracking_uri: of the MLflow server.
+
+    Raises:
+        RegistryError: the server or the store failed, or has not what was asked for.
+    """
     # MLflow's own defaults wait for many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT_SECONDS)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from models.errors import ConfigError, Problem
 from models.reference_profile import ReferenceProfile, build_profile
-from rollout.registry import parse_registry_uri, store_profile
+from rollout.registry import connect, parse_registry_uri, store_profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,13 +100,14 @@ def profile_of(
     """Makes the profile of a table and of a registered model's predictions on it.
 
     Raises:
+        RegistryError: the model cannot be loaded.
         ConfigError: columns of the model's signature, or the label, are not in the table.
     """
     import mlflow.pyfunc  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
 
-    mlflow.set_tracking_uri(tracking_uri)
-    model = mlflow.pyfunc.load_model(model_uri)
+    with connect(tracking_uri):
+        model = mlflow.pyfunc.load_model(model_uri)
     schema = model.metadata.get_input_schema()
     names: list[str] = (
         schema.input_names()
