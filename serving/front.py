@@ -88,6 +88,9 @@ class Front:
         try:
             if protocol is not None:
                 await self._guard(protocol, scope, receive, answer)
+            elif scope["method"] not in {"GET", "HEAD"}:
+                # KServe would also take requests to unload the model, from anybody.
+                await answer.json(404, {"error": f"not served; POST {', '.join(self._guarded)}"})
             elif self._draining.on and scope["path"] in self._readiness:
                 await answer.json(503, {"ready": False, "error": "the server is stopping"})
             else:

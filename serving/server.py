@@ -155,6 +155,9 @@ class Server(kserve.ModelServer):
             enable_docs_url=False,
             enable_latency_logging=False,
             grace_period=max(1, int(options.grace_seconds - options.drain_seconds)),
+            # Longer than Envoy keeps an idle connection (an hour), so that we never close one
+            # on which it is just sending.
+            timeout_keep_alive=3700,
         )
         self._host = options.http_host
         self._drain_seconds = options.drain_seconds

@@ -179,6 +179,16 @@ def test_readiness_of_both_protocols_with_the_version(server: Server) -> None:
     assert client.get("/docs").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/repository/models/demo/unload", "/v1/models/other:predict", "/v1/models/demo:explain"],
+)
+def test_other_posts_are_not_served(server: Server, path: str) -> None:
+    client, _ = server
+    assert client.post(path, json={"instances": [[1, 2]]}).status_code == 404
+    assert client.get("/v2/models/demo/ready").is_success
+
+
 @pytest.mark.parametrize("given", ["abc-123", "bad id\twith blanks", None])
 def test_a_request_id_is_kept_or_made(server: Server, given: str | None) -> None:
     client, _ = server
