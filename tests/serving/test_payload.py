@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import MAX_PROBLEMS, Refusal
@@ -156,6 +156,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(VALUES | st.fixed_dictionaries({"instances": VALUES}))
 def test_whatever_comes_is_rows_or_a_refusal(payload: object) -> None:
     for signature in (NUMBERS, MIXED, MATRIX):
@@ -166,6 +167,7 @@ def test_whatever_comes_is_rows_or_a_refusal(payload: object) -> None:
         assert all(len(row) == len(signature.columns) for row in rows)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.builds(
