@@ -122,10 +122,10 @@ def figure(
             _line(panel, timeline.seconds, 100 * timeline.shares[metric][version], colour)
         percent = timeline.percent[version]
         axes[0].step(timeline.seconds, percent, where="post", color=colour, label=version)
-        for bucket, share in list(timeline.predictions[version].items())[-1:]:
+        for bucket, share in list(timeline.predictions[version].items())[:1]:
             _line(axes[5], timeline.seconds, 100 * share, colour)
-            axes[5].set_title(f"predicted {bucket}, % of requests", loc="left", fontsize=9)
-    axes[0].legend(loc="center left", fontsize=8)
+            axes[5].set_title(f"prediction {bucket}, % of requests", loc="left", fontsize=9)
+    axes[0].legend(loc="lower center", ncols=len(colours), fontsize=8, bbox_to_anchor=(0.5, 1.0))
     axes[0].set_title("declared share of traffic, %", loc="left", fontsize=9)
     _draw_bounds(axes[1], checks, start, colours)
     margin = 100 * service.margin.error_rate
@@ -219,5 +219,12 @@ def _draw_bounds(
         ]
         if rows:
             at, lower, upper = np.array(rows).T
-            panel.fill_between(at, lower, upper, color=colour, alpha=0.3, linewidth=1)
-    panel.set_ylim(-15, 30)
+            panel.errorbar(
+                at,
+                (lower + upper) / 2,
+                yerr=(upper - lower) / 2,
+                fmt="none",
+                ecolor=colour,
+                capsize=3,
+            )
+    panel.set_ylim(-15, 40)

@@ -46,8 +46,10 @@ from scripts.screen import (
 STACK = "local"
 SERVICE = "biopsy"
 RATE_PER_SECOND = 200
-CHECK_EVERY_SECONDS = 5.0
+CHECK_EVERY_SECONDS = 2.0
 GIVE_UP_SECONDS = 300.0
+CALM_SECONDS = 6.0
+"""Traffic goes on a little after the last move, so that the report shows what it did."""
 TRAIN_TIMEOUT_SECONDS = 300
 NEXT = (
     {"command": "git diff stacks", "what": "every move, as a reviewer would see it"},
@@ -130,13 +132,16 @@ def _tell(home: Home, story: Story) -> None:
     with _timed(story, "tools"):
         programs = binaries()
         pulumi = Pulumi(home, STACK, progress)
+        pulumi.select()
+        reset_service(file, SERVICE)
+    if any(home.manifests.glob("*/*.yaml")):
+        with story.phase("clean", "pulumi up: taking away what an earlier quickstart declared"):
+            pulumi.up()
     with story.phase("start", "Starting Envoy, Prometheus, MLflow and the artifact store"):
         now = control.up(home, programs)
     with story.phase("train", "Training three versions of a model and registering them"):
         trained = _train(home, control.store_environment(home, now))
     with story.phase("deploy 1.0.0", "pulumi up: version 1.0.0 serves all requests"):
-        pulumi.select()
-        reset_service(file, SERVICE)
         _begin(file, trained[0], story)
         pulumi.up()
         control.wait_applied(home)
@@ -146,6 +151,7 @@ def _tell(home: Home, story: Story) -> None:
         for version in trained[1:]:
             with _timed(story, f"roll out {version['version']}"):
                 _roll_out(home, file, metrics, pulumi, version, story)
+        time.sleep(CALM_SECONDS)
     end = datetime.now(UTC)
     stats = _summary(stats_file)
     with story.phase("report", "Drawing the report"):

@@ -35,10 +35,10 @@ def test_a_missing_scrape_is_unknown_not_zero():
 
 
 def test_weights_count_only_once_they_have_settled():
-    recorded = np.array([NAN, 5, 5, 5, 5, 25, 25, 25, 25, 25])
-    got = effective_weights(recorded, settle_seconds=20, step_seconds=10)
-    # Unknown, then two intervals to settle; the interval of the change and two more.
-    np.testing.assert_array_equal(got, [NAN, NAN, NAN, 5, NAN, NAN, NAN, 25, 25])
+    recorded = np.array([NAN, 5, 5, 5, 5, 5, 25, 25, 25, 25])
+    got = effective_weights(recorded, settle_seconds=10, step_seconds=10)
+    # Unknown, then one interval to settle; the interval of the change, one before, one after.
+    np.testing.assert_array_equal(got, [NAN, NAN, 5, 5, NAN, NAN, NAN, 25, 25])
 
 
 class Recorded:
