@@ -126,6 +126,8 @@ def as_frame(rows: Sequence[Sequence[Any]], signature: Signature) -> Any:
 
     if not signature.named:
         return as_matrix(rows, signature)
+    if signature.only_doubles:
+        return pd.DataFrame(as_matrix(rows, signature), columns=pd.Index(signature.names))
     return pd.DataFrame(
         {
             column.name: pd.Series(

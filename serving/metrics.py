@@ -100,8 +100,10 @@ class ServerMetrics:
         self._distributions.count_rows(rows)
 
     def count_predictions(self, predictions: Sequence[Any]) -> None:
-        """Counts predictions, one a row."""
-        self._distributions.count_predictions(predictions)
+        """Counts predictions, one a row; those of several values have no bucket."""
+        self._distributions.count_predictions(
+            [item for item in predictions if not isinstance(item, list | dict)]
+        )
 
 
 class _PredictedClasses(Collector):

@@ -7,6 +7,7 @@ import pytest
 from models.digest import artifact_digest
 from models.errors import ConfigError, RegistryError
 from serving import loader
+from serving.signature import KINDS, Column, Signature
 
 
 def model_folder(folder: Path, content: str = "flavors: {}") -> Path:
@@ -83,3 +84,44 @@ def test_what_mlflow_cannot_load_is_an_error(
         (tmp_path / "MLmodel").write_text(content)
     with pytest.raises(RegistryError, match=message):
         loader.load_model(tmp_path)
+
+
+def test_models_get_the_types_of_their_signature() -> None:
+    signature = Signature(
+        (
+            Column("size", KINDS["double"]),
+            Column("count", KINDS["long"]),
+            Column("extra", KINDS["long"], required=False),
+            Column("name", KINDS["string"]),
+            Column("flag", KINDS["boolean"]),
+            Column("at", KINDS["datetime"]),
+        )
+    )
+    rows = [[1, 2, None, "x", True, "2026-11-23"], [None, 3, 4, None, False, "2026-11-23T01:02:03"]]
+    frame = loader.as_frame(rows, signature)
+    assert list(frame.columns) == ["size", "count", "extra", "name", "flag", "at"]
+    assert list(map(str, frame.dtypes)) == [
+        *("float64", "int64", "object", "object", "bool", "datetime64[ns]")
+    ]
+    assert frame["size"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["double", "float"])
+def test_numbers_alone_become_a_frame_or_a_matrix(kind: str) -> None:
+    columns = (Column("a", KINDS[kind]), Column("b", KINDS[kind]))
+    frame = loader.as_frame([[1, None]], Signature(columns))
+    assert list(frame.columns) == ["a", "b"]
+    assert set(map(str, frame.dtypes)) == {{"double": "float64", "float": "float32"}[kind]}
+    matrix = loader.as_frame([[1, 2]], Signature(columns, named=False))
+    assert matrix.tolist() == [[1, 2]]
+
+
+def test_predictions_of_every_kind_become_plain_values() -> None:
+    frame = loader.as_frame([[1, 2]], Signature((Column("a", KINDS["double"]),) * 2))
+    assert loader.plain(frame.to_numpy()) == [[1.0, 2.0]]
+    assert loader.plain(frame.iloc[:, [0]]) == [1.0]
+    assert loader.plain([1, "x"]) == [1, "x"]
+    named = loader.as_frame(
+        [[1, 2]], Signature((Column("a", KINDS["double"]), Column("b", KINDS["double"])))
+    )
+    assert loader.plain(named) == [{"a": 1.0, "b": 2.0}]

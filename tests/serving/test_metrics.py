@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.reference_profile import build_profile
+from models.reference_profile import ReferenceProfile, build_profile
 from serving.metrics import MAX_UNPROFILED_CLASSES, ServerMetrics
 
 PROFILE = build_profile(
@@ -104,3 +105,11 @@ def test_without_a_profile_classes_are_counted_but_not_without_end() -> None:
     counted = values(registry, "modelramp_predictions_total")
     assert len(counted) == MAX_UNPROFILED_CLASSES
     assert sum(counted.values()) == 1004
+
+
+@pytest.mark.parametrize("profile", [PROFILE, None])
+def test_predictions_of_several_values_are_not_counted(profile: ReferenceProfile | None) -> None:
+    registry = CollectorRegistry()
+    ServerMetrics(registry, profile, ()).count_predictions([[0.1, 0.9], {"a": 1}, 1])
+    counted = values(registry, "modelramp_predictions_total")
+    assert {key: count for key, count in counted.items() if count} == {("1",): 1}
