@@ -37,7 +37,7 @@ def parse_duration(value: object) -> object:
 
 
 def format_duration(seconds: float) -> str:
-    """Writes seconds, to the millisecond, as a Prometheus duration in the largest unit that fits."""
+    """Writes seconds, to the millisecond, as a Prometheus duration in the largest fitting unit."""
     for unit in ("d", "h", "m", "s"):
         if seconds % _UNIT_SECONDS[unit] == 0:
             return f"{int(seconds / _UNIT_SECONDS[unit])}{unit}"

@@ -16,6 +16,7 @@ import numpy as np
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from requests.exceptions import RequestException
+from urllib3.util import Retry
 
 from models.errors import MetricsError
 from models.metric_sources import METRIC_SOURCES
@@ -51,7 +52,9 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = PrometheusConnect(url=url, timeout=QUERY_TIMEOUT_SECONDS)
+        # A server that does not answer in time is not asked again: the next check will.
+        retry = Retry(total=2, read=0, backoff_factor=0.2)
+        self._client = PrometheusConnect(url=url, timeout=QUERY_TIMEOUT_SECONDS, retry=retry)
 
     def samples(self, query: str, start: datetime, end: datetime, step_seconds: float) -> Series:
         """See `Metrics.samples`."""

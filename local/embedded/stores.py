@@ -66,20 +66,27 @@ def store_process(home: Path, binary: Path, port: int) -> ProcessSpec:
 
 
 def registry_process(home: Path, port: int, store_port: int) -> ProcessSpec:
-    """The MLflow server: SQLite behind it, artifacts straight in the store."""
+    """The MLflow server: SQLite behind it, artifacts straight in the store.
+
+    `mlflow server` would import MLflow twice and start seven job runners; its application alone is
+    up in half of the time (6 s against 15 s measured). The variables are what that command sets.
+    """
     folder = home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    database = f"sqlite:///{folder / 'mlflow.db'}"
     return ProcessSpec(
         name="mlflow",
         command=python(
-            *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--no-serve-artifacts", "--default-artifact-root", f"s3://{BUCKET}/artifacts"),
+            *("-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port)),
+            *("--log-level", "warning", "mlflow.server.fastapi_app:app"),
         ),
-        # Its job runners are seven more Python processes, of no use to a registry.
         env={
             **client_environment(home, store_port),
+            "_MLFLOW_SERVER_FILE_STORE": database,
+            "_MLFLOW_SERVER_REGISTRY_STORE": database,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": f"s3://{BUCKET}/artifacts",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
         },
         ready_url=f"http://127.0.0.1:{port}/health",
     )

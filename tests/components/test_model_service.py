@@ -1,3 +1,4 @@
+# pyright: basic
 from __future__ import annotations
 
 import json
@@ -81,9 +82,9 @@ def test_no_input_holds_a_printed_output(fraud):
 
 def test_all_wrong_arguments_are_named_before_anything_is_made(declared):
     args = model_service_args(FRAUD, "modelramp-mlflow", STACK.cluster)
-    wrong = {**args, "candidate": "9.9.9", "gateway": "models", "versions": {}}
+    args.update({"candidate": "9.9.9", "gateway": "models", "versions": {}})
     with pytest.raises(InputPropertiesError) as caught:
-        declared(lambda: ModelService("fraud", wrong))
+        declared(lambda: ModelService("fraud", args))
     assert caught.value.errors is not None
     assert {error["property_path"] for error in caught.value.errors} == {
         "versions",
@@ -114,7 +115,8 @@ def test_alerts_are_made_for_every_version(declared):
 
 
 def test_wrong_alerts_are_named(declared):
-    args = {**alert_rules_args(FRAUD, STACK.cluster), "runtime": "rust"}
+    args = alert_rules_args(FRAUD, STACK.cluster)
+    args["runtime"] = "rust"
     args["alerts"] = [{"metric": "mood", "duration": "5m", "severity": "info"}]
     with pytest.raises(InputPropertiesError) as caught:
         declared(lambda: AlertRules("fraud", args))

@@ -1,3 +1,4 @@
+# pyright: basic
 from __future__ import annotations
 
 from typing import Any
@@ -112,16 +113,19 @@ def test_pods_are_scraped_with_their_labels():
     jobs = configuration([monitor], [(pod, 8081)], 9901, [])["scrape_configs"]
     assert jobs[1]["static_configs"][0]["targets"] == ["127.0.0.1:8081"]
     assert jobs[1]["static_configs"][0]["labels"]["model_version"] == "1.0.0"
-    other = {**monitor, "spec": {**monitor["spec"], "selector": {"matchLabels": {"model-service": "churn"}}}}
-    assert configuration([other], [(pod, 8081)], 9901, [])["scrape_configs"][1]["static_configs"] == []
+    other = {
+        **monitor,
+        "spec": {**monitor["spec"], "selector": {"matchLabels": {"model-service": "churn"}}},
+    }
+    assert (
+        configuration([other], [(pod, 8081)], 9901, [])["scrape_configs"][1]["static_configs"] == []
+    )
 
 
 def test_recorded_services_are_found():
     rule = {
         "spec": {
-            "groups": [
-                {"rules": [{"record": "x", "labels": {"service": "fraud"}}, {"alert": "y"}]}
-            ]
+            "groups": [{"rules": [{"record": "x", "labels": {"service": "fraud"}}, {"alert": "y"}]}]
         }
     }
     assert services_recorded(rule) == {"fraud"}

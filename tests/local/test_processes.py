@@ -1,3 +1,4 @@
+# pyright: basic
 from __future__ import annotations
 
 import sys
@@ -20,7 +21,10 @@ SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 IGNORES = (
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
+    (
+        "import signal, time; signal.signal(15, signal.SIG_IGN);"
+        "print('deaf', flush=True); time.sleep(600)"
+    ),
 )
 
 
@@ -47,7 +51,10 @@ def test_a_process_that_dies_is_started_again(home: Path):
     first.kill()
     tick_until(
         supervisor,
-        lambda: supervisor.is_ready("sleeper") and [it.pid for it in marked_processes(home)] != [first.pid],
+        lambda: (
+            supervisor.is_ready("sleeper")
+            and [it.pid for it in marked_processes(home)] != [first.pid]
+        ),
     )
     assert supervisor.processes["sleeper"].restarts == 1
     supervisor.shutdown()

@@ -1,3 +1,4 @@
+# pyright: basic
 from __future__ import annotations
 
 from dataclasses import replace
@@ -51,9 +52,7 @@ def reached(evidence: np.ndarray, level: float) -> bool:
 def test_healthy_rollouts_are_reverted_at_most_alpha_of_the_time(rates, margin):
     rng = np.random.default_rng(7)
     runs = 400
-    false = sum(
-        reached(harm_evidence(*arms(rng, rates), margin, 0.01), ALPHA) for _ in range(runs)
-    )
+    false = sum(reached(harm_evidence(*arms(rng, rates), margin, 0.01), ALPHA) for _ in range(runs))
     # 11 of 400 has a probability under 0.3% at 1%.
     assert false <= 10
 
@@ -146,7 +145,7 @@ def fraud(*, percent: int = 5) -> Service:
     return parse_stack(text, "x").services["fraud"]
 
 
-def seen(  # noqa: PLR0913
+def seen(
     *,
     errors: tuple[int, int] = (10, 1),
     slow: tuple[int, int] = (10, 1),
@@ -157,9 +156,7 @@ def seen(  # noqa: PLR0913
 ) -> Observations:
     def arm(version: str, index: int) -> Arm:
         total = np.full(intervals, requests[index])
-        by_metric = zip(
-            ("errorRate", "latency", "accuracy"), (errors, slow, wrong), strict=True
-        )
+        by_metric = zip(("errorRate", "latency", "accuracy"), (errors, slow, wrong), strict=True)
         return Arm(
             version,
             {name: Counts.of(np.full(intervals, bad[index]), total) for name, bad in by_metric},
@@ -205,8 +202,9 @@ def test_each_metric_can_revert():
 
 
 def test_the_margin_step_waits_until_harm_is_ruled_out():
-    short = decide(seen(percent=25, requests=(300, 100), errors=(3, 1), slow=(3, 1), wrong=(3, 1)),
-                   percent=25)
+    short = decide(
+        seen(percent=25, requests=(300, 100), errors=(3, 1), slow=(3, 1), wrong=(3, 1)), percent=25
+    )
     assert short.kind == "hold"
     assert any("to rule out that errorRate is worse by 0.2 points" in it for it in short.needed)
     clean = seen(
