@@ -46,7 +46,7 @@ from scripts.screen import (
 STACK = "local"
 SERVICE = "biopsy"
 RATE_PER_SECOND = 200
-CHECK_EVERY_SECONDS = 2.0
+CHECK_EVERY_SECONDS = 1.0
 GIVE_UP_SECONDS = 300.0
 CALM_SECONDS = 6.0
 """Traffic goes on a little after the last move, so that the report shows what it did."""

@@ -8,9 +8,9 @@ from typing import Any
 from local.embedded.manifests import InferenceService
 from models.names import SERVICE_LABEL, VERSION_LABEL
 
-SCRAPE_INTERVAL = "2s"
-LOOKBACK = "8s"
-"""Age after which a sample counts as missing: four scrapes; a stopped process shows at once."""
+SCRAPE_INTERVAL = "1s"
+LOOKBACK = "5s"
+"""Age after which a sample counts as missing: five scrapes; a stopped process shows at once."""
 
 ENVOY_SERIES = "envoy_(cluster_upstream_rq.*|http_downstream_rq.*)"
 
