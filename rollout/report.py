@@ -22,10 +22,10 @@ from rollout.collect import Metrics, total
 from rollout.drift_check import Outcome
 from rollout.judge.series import Floats
 
-STEP_SECONDS = 5.0
+STEP_SECONDS = 2.0
 _COLOURS = ("#4c78a8", "#54a24b", "#e45756", "#b279a2", "#f58518")
 _PANEL_HEIGHT_INCHES = 1.9
-_FEWEST_TO_PLOT = 5
+_FEWEST_TO_PLOT = 10
 """A share of fewer requests or labels in an interval is noise, not a point."""
 
 

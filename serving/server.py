@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import types
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import structlog
 import uvloop
 
-# KServe imports its Kubernetes client with everything else, a fifth of its import time; a model
-# server has no use for it.
-_no_client = types.ModuleType("kserve.api.kserve_client")
-_no_client.KServeClient = None  # pyright: ignore[reportAttributeAccessIssue]
-sys.modules.setdefault(_no_client.__name__, _no_client)
 # KServe reads this process's command line when it is imported; ours is read by `serving.options`.
 _arguments, sys.argv = sys.argv, sys.argv[:1]
 import kserve  # noqa: E402

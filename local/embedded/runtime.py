@@ -176,12 +176,7 @@ class Runtime:
                 f"--model_dir={self._home.path / 'models' / name}",
                 *("--http_host=127.0.0.1", f"--http_port={port}"),
             ),
-            env={
-                **stores.client_environment(self._home.path, self._ports["store"]),
-                # One prediction is too small for threads, and the machine is shared.
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
+            env=stores.client_environment(self._home.path, self._ports["store"]),
             ready_url=f"http://127.0.0.1:{port}/v2/health/ready",
             grace_seconds=15.0,
         )

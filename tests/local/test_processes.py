@@ -49,13 +49,7 @@ def test_a_process_that_dies_is_started_again(home: Path):
     tick_until(supervisor, lambda: supervisor.is_ready("sleeper"))
     (first,) = marked_processes(home)
     first.kill()
-    tick_until(
-        supervisor,
-        lambda: (
-            supervisor.is_ready("sleeper")
-            and [it.pid for it in marked_processes(home)] != [first.pid]
-        ),
-    )
+    tick_until(supervisor, lambda: any(it.pid != first.pid for it in marked_processes(home)))
     assert supervisor.processes["sleeper"].restarts == 1
     supervisor.shutdown()
     assert not list(marked_processes(home))
