@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import types
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
