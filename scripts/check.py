@@ -12,7 +12,6 @@ from local.embedded import control
 from local.home import Home
 from models.stack import Cluster, load_stack
 from rollout import history
-from rollout.collect import Prometheus
 from rollout.drift_check import Outcome, drift_check
 from rollout.stack_file import stack_path
 from scripts.screen import CONSOLE, outcome_table
@@ -42,6 +41,8 @@ def check(
 
     Exit code 0 for every normal outcome, 1 if something is wrong with the use or the stack file.
     """
+    from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
+
     home = Home.find()
     file = stack_path(home.root, stack)
     metrics = Prometheus(prometheus_url(home, load_stack(file).cluster))

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from rollout.drift_check import Outcome
-from rollout.report import evidence
+from rollout.evidence import evidence
 
 CONSOLE = Console()
 ERRORS = Console(stderr=True)

@@ -109,7 +109,7 @@ def pulumi_up(project: Project) -> None:
     subprocess.run(
         ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "local"],
         cwd=project.root,
-        env=pulumi_environment(project.home),
+        env={**pulumi_environment(project.home), "PYTHONPATH": str(project.root)},
         check=True,
         capture_output=True,
         timeout=300,

@@ -8,7 +8,8 @@ import pytest
 
 from models.errors import MetricsError
 from models.stack import parse_stack
-from rollout.collect import Prometheus, Series, collect, counts, effective_weights, total
+from rollout.collect import Series, collect, counts, effective_weights, total
+from rollout.prometheus import Prometheus
 from tests.stacks import LOCAL
 
 NAN = float("nan")

@@ -1,0 +1,59 @@
+"""A Prometheus server as a source of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+from requests.exceptions import RequestException
+from urllib3.util import Retry
+
+from models.errors import MetricsError
+from rollout.collect import Series
+from rollout.judge.series import Floats
+
+QUERY_TIMEOUT_SECONDS = 10
+
+
+class Prometheus:
+    """A Prometheus server.
+
+    Args:
+        url: its base URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # A server that does not answer in time is not asked again: the next check will.
+        retry = Retry(total=2, read=0, backoff_factor=0.2)
+        self._client = PrometheusConnect(url=url, timeout=QUERY_TIMEOUT_SECONDS, retry=retry)
+
+    def samples(self, query: str, start: datetime, end: datetime, step_seconds: float) -> Series:
+        """See `Metrics.samples`."""
+        try:
+            answer: list[dict[str, Any]] = self._client.custom_query_range(
+                query, start_time=start, end_time=end, step=f"{step_seconds:g}"
+            )
+        except (PrometheusApiClientException, RequestException, ValueError) as error:
+            raise MetricsError(f"Prometheus at {self._url} did not answer: {error}") from error
+        points = round((end - start).total_seconds() / step_seconds) + 1
+        return {_labels(series): _on_grid(series, start, step_seconds, points) for series in answer}
+
+
+def _labels(series: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(series["metric"].items()))
+
+
+def _on_grid(
+    series: Mapping[str, Any], start: datetime, step_seconds: float, points: int
+) -> Floats:
+    values = np.full(points, np.nan)
+    for at, value in series["values"]:
+        index = round((float(at) - start.timestamp()) / step_seconds)
+        if 0 <= index < points:
+            values[index] = float(value)
+    return values

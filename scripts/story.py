@@ -1,0 +1,330 @@
+"""The story that the quickstart tells: a good version and a bad one, under live traffic."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from local.embedded import control
+from local.embedded.files import write_json, write_text
+from local.embedded.processes import MARK
+from local.home import Home
+from models.errors import RuntimeTargetError
+from models.stack import load_stack
+from rollout import report
+from rollout.drift_check import Outcome, drift_check
+from rollout.evidence import evidence
+from rollout.plan import is_over
+from rollout.prometheus import Prometheus
+from rollout.stack_file import reset_service, stack_path, start_rollout
+from scripts.local import binaries
+from scripts.pulumi_cli import Pulumi
+from scripts.screen import (
+    CONSOLE,
+    ERRORS,
+    ToolProgress,
+    evidence_table,
+    outcome_table,
+    working,
+)
+
+STACK = "local"
+SERVICE = "biopsy"
+RATE_PER_SECOND = 200
+CHECK_EVERY_SECONDS = 1.0
+GIVE_UP_SECONDS = 300.0
+CALM_SECONDS = 6.0
+"""Traffic goes on a little after the last move, so that the report shows what it did."""
+TRAIN_TIMEOUT_SECONDS = 300
+NEXT = (
+    {"command": "git diff stacks", "what": "every move, as a reviewer would see it"},
+    {"command": "xdg-open .modelramp/report.html", "what": "the report"},
+    {"command": "modelramp local up", "what": "start it all again, in the state the file declares"},
+    {"command": "drift-check --stack local --json", "what": "judge by hand"},
+    {"command": "modelramp local down", "what": "end every process"},
+)
+
+
+@dataclass
+class Story:
+    """What has happened so far."""
+
+    phases: dict[str, float] = field(default_factory=dict[str, float])
+    moves: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    checks: list[tuple[datetime, Outcome]] = field(default_factory=list[tuple[datetime, Outcome]])
+
+    @contextmanager
+    def phase(self, name: str, what: str) -> Generator[None]:
+        """Shows and times one part."""
+        began = time.monotonic()
+        with working(what):
+            yield
+        self.add(name, time.monotonic() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds to a part's time."""
+        self.phases[name] = round(self.phases.get(name, 0.0) + seconds, 1)
+
+    def move(
+        self, at: datetime, candidate: str, before: int, after: int, verdict: str, reason: str
+    ) -> None:
+        """Notes a move."""
+        self.moves.append(
+            {
+                "time": at.isoformat(timespec="seconds"),
+                "service": SERVICE,
+                "candidate": candidate,
+                "from": before,
+                "to": after,
+                "verdict": verdict,
+                "reason": reason,
+            }
+        )
+
+
+def tell(home: Home, story: Story) -> None:
+    """Trains, deploys, rolls out one good and one bad version, and reports."""
+    began = time.monotonic()
+    file = stack_path(home.root, STACK)
+    progress = ToolProgress(ERRORS)
+    with _timed(story, "tools"):
+        programs = binaries()
+        pulumi = Pulumi(home, STACK, progress)
+        pulumi.select()
+        reset_service(file, SERVICE)
+    if any(home.manifests.glob("*/*.yaml")):
+        with story.phase("clean", "pulumi up: taking away what an earlier quickstart declared"):
+            pulumi.up()
+    with story.phase("start", "Starting Envoy, Prometheus, MLflow and the artifact store"):
+        now = control.up(home, programs)
+    with story.phase("train", "Training three versions of a model and registering them"):
+        trained = _train(home, control.store_environment(home, now))
+    with story.phase("deploy 1.0.0", "pulumi up: version 1.0.0 serves all requests"):
+        _begin(file, trained[0], story)
+        pulumi.up()
+        control.wait_applied(home)
+    metrics = Prometheus(now["endpoints"]["prometheus"])
+    start = datetime.now(UTC)
+    with _traffic(home, now["endpoints"]["gateway"]) as stats_file:
+        for version in trained[1:]:
+            with _timed(story, f"roll out {version['version']}"):
+                _roll_out(home, file, metrics, pulumi, version, story)
+        time.sleep(CALM_SECONDS)
+    end = datetime.now(UTC)
+    stats = _summary(stats_file)
+    with story.phase("report", "Drawing the report"):
+        paths = _write_report(home, file, metrics, story, stats, start, end)
+    story.phases["total"] = round(time.monotonic() - began, 1)
+    result = home.path / "quickstart.json"
+    write_json(result, _result(trained, story, stats, file))
+    _say_goodbye(home, story, stats, [*paths, result])
+
+
+def _train(home: Home, environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Trains and registers; returns the versions in order, as the example prints them."""
+    done = subprocess.run(
+        (
+            *(sys.executable, "-m", "examples.biopsy.train"),
+            *("--tracking-uri", environment["MLFLOW_TRACKING_URI"]),
+            *("--out", str(home.path / "rows.json")),
+        ),
+        cwd=home.root,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=TRAIN_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeTargetError(f"training failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout)["versions"]
+
+
+def _begin(file: Path, trained: dict[str, Any], story: Story) -> None:
+    """Declares a version; the first becomes stable, a later one the candidate at the first step."""
+    at = datetime.now(UTC)
+    why = f"new version, holdout accuracy {trained['holdout_accuracy']:.1%}"
+    entry = {key: trained[key] for key in ("uri", "digest", "registry")}
+    service = start_rollout(file, SERVICE, trained["version"], entry, now=at, why=why).services[
+        SERVICE
+    ]
+    rollout = service.rollout
+    after = rollout.percent if rollout and rollout.candidate else 100
+    story.move(at, trained["version"], 0, after, "start", why)
+
+
+def _roll_out(
+    home: Home,
+    file: Path,
+    metrics: Prometheus,
+    pulumi: Pulumi,
+    trained: dict[str, Any],
+    story: Story,
+) -> None:
+    """Starts a rollout and lets drift-check end it: each edit is made so by `pulumi up`."""
+    _begin(file, trained, story)
+    pulumi.up()
+    control.wait_applied(home)
+    give_up_at = time.monotonic() + GIVE_UP_SECONDS
+    with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
+        while not is_over(load_stack(file).services[SERVICE]):
+            if time.monotonic() > give_up_at:
+                raise RuntimeTargetError(
+                    f"no decision on {trained['version']} in {GIVE_UP_SECONDS:g} s"
+                )
+            (outcome,) = drift_check(file, STACK, metrics, only=SERVICE)
+            at = datetime.now(UTC)
+            story.checks.append((at, outcome))
+            live.update(evidence_table(outcome), refresh=True)
+            if outcome.edit is None or outcome.verdict is None:
+                time.sleep(CHECK_EVERY_SECONDS)
+                continue
+            story.move(
+                at,
+                trained["version"],
+                outcome.from_percent,
+                outcome.to_percent,
+                outcome.verdict.kind,
+                outcome.verdict.reason,
+            )
+            live.console.print(outcome_table([outcome]))
+            pulumi.up()
+            control.wait_applied(home)
+
+
+@contextmanager
+def _traffic(home: Home, gateway: str) -> Generator[Path]:
+    """Sends real rows as long as the block runs; yields the file of its statistics."""
+    stats_file = home.path / "traffic.jsonl"
+    stats_file.unlink(missing_ok=True)
+    home.logs.mkdir(parents=True, exist_ok=True)
+    with (home.logs / "traffic.log").open("wb") as output:
+        process = subprocess.Popen(
+            (
+                *(sys.executable, "-m", "examples.biopsy.traffic"),
+                *("--url", gateway, "--rows", str(home.path / "rows.json")),
+                *("--rate", str(RATE_PER_SECOND), "--report", str(stats_file)),
+            ),
+            cwd=home.root,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Marked as ours: whatever happens, `modelramp local down` finds it.
+            env={**os.environ, MARK: str(home.path)},
+        )
+    try:
+        yield stats_file
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _summary(stats_file: Path) -> dict[str, Any]:
+    """Returns what became of all requests; the traffic's last line says it."""
+    line = json.loads(stats_file.read_text().splitlines()[-1])
+    versions = line["versions"]
+    return {
+        "sent": line["sent"],
+        "failed": sum(version["http_error"] for version in versions.values()),
+        "lost": line["gateway_failures"],
+        "labels": line["labels"],
+        "byVersion": versions,
+    }
+
+
+def _write_report(
+    home: Home,
+    file: Path,
+    metrics: Prometheus,
+    story: Story,
+    stats: dict[str, Any],
+    start: datetime,
+    end: datetime,
+) -> list[Path]:
+    stack = load_stack(file)
+    service = stack.services[SERVICE]
+    timeline = report.read_timeline(
+        SERVICE, service, stack.cluster.namespace, metrics, start=start, end=end
+    )
+    drawn = report.figure(timeline, story.checks, service, start)
+    content = {
+        "service": SERVICE,
+        "versions": list(service.versions),
+        "summary": (
+            "Version 1.0.0 served all requests. Each move was written into "
+            f"stacks/Pulumi.{STACK}.yaml by drift-check and made so by pulumi up."
+        ),
+        "sent": stats["sent"],
+        "failed": stats["failed"],
+        "lost": stats["lost"],
+        "alpha": service.judge.alpha,
+        "beta": service.judge.beta,
+        "moves": story.moves,
+        "evidence": [row for _, outcome in story.checks for row in evidence(outcome)],
+        "next": NEXT,
+    }
+    page, picture = home.path / "report.html", home.path / "report.png"
+    write_text(page, report.render(content, drawn))
+    drawn.savefig(picture, dpi=110)
+    return [page, picture]
+
+
+def _result(
+    trained: list[dict[str, Any]], story: Story, stats: dict[str, Any], file: Path
+) -> dict[str, Any]:
+    judge = load_stack(file).services[SERVICE].judge
+    return {
+        "versions": trained,
+        "moves": story.moves,
+        "requests": stats,
+        "judge": {"alpha": judge.alpha, "beta": judge.beta},
+        "seconds": story.phases,
+    }
+
+
+def _say_goodbye(home: Home, story: Story, stats: dict[str, Any], paths: list[Path]) -> None:
+    table = Table(title="Moves", box=None, title_justify="left")
+    for heading in ("time", "candidate", "percent", "verdict", "why"):
+        table.add_column(heading, overflow="fold")
+    for move in story.moves:
+        table.add_row(
+            move["time"][11:19],
+            move["candidate"],
+            f"{move['from']}% to {move['to']}%",
+            move["verdict"],
+            escape(move["reason"]),
+        )
+    CONSOLE.print(table)
+    CONSOLE.print(
+        f"\n{stats['sent']:,} requests sent, {stats['lost']:,} lost on the way, "
+        f"{stats['failed']:,} failed by a version itself; {story.phases['total']:.0f} s in all."
+    )
+    for path in paths:
+        CONSOLE.print(f"  {path.relative_to(home.root)}", highlight=False)
+    CONSOLE.print("\nTry next:")
+    for line in NEXT:
+        CONSOLE.print(f"  [bold]{line['command']}[/bold]  {line['what']}", highlight=False)
+
+
+@contextmanager
+def _timed(story: Story, name: str) -> Generator[None]:
+    began = time.monotonic()
+    yield
+    story.add(name, time.monotonic() - began)
