@@ -111,7 +111,7 @@ class Process:
             _signal_group(self._popen.pid, signal.SIGKILL)
         return self._popen.poll() is not None
 
-    def last_lines(self, count: int = 5) -> str:
+    def last_lines(self, count: int) -> str:
         """Returns the end of the log, for an error message."""
         try:
             lines = self.log_file.read_text(errors="replace").splitlines()

@@ -257,7 +257,7 @@ class Runtime:
         process = self._supervisor.processes.get(_replica_names(service)[0])
         if process is None or process.restarts == 0:
             return f"waiting for {service.name} to be ready"
-        return f"{service.name} does not become ready: {process.last_lines()}"
+        return f"{service.name} does not become ready: {process.last_lines(1)}"
 
     def _ports_of(self, service: InferenceService) -> list[int]:
         """Returns the ports that requests go to: of the ready replicas, or else of all."""

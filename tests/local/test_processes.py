@@ -59,7 +59,7 @@ def test_a_changed_process_is_replaced_and_a_deaf_one_killed(home: Path):
     supervisor = Supervisor(home)
     supervisor.apply([ProcessSpec("it", IGNORES, grace_seconds=0.2)])
     process = supervisor.processes["it"]
-    tick_until(supervisor, lambda: "deaf" in process.last_lines())
+    tick_until(supervisor, lambda: "deaf" in process.last_lines(5))
     supervisor.apply([ProcessSpec("it", SLEEPS)])
     tick_until(supervisor, lambda: supervisor.is_ready("it"))
     assert [it.cmdline()[-1] for it in marked_processes(home)] == [SLEEPS[-1]]
