@@ -128,6 +128,12 @@ class Previous(Declared):
     until: AwareDatetime
 
 
+class KeepPrevious(Declared):
+    """How long the last stable version goes on running after a promotion."""
+
+    for_seconds: DurationSeconds = Field(86400.0, alias="for")
+
+
 class Rollout(Declared):
     """What is declared now. Written by drift-check; a person may edit it, and then wins."""
 
@@ -166,7 +172,7 @@ class Service(Declared):
         risk: decides which policies are mandatory.
         versions: every version that may run, by semantic version.
         rollout: which of them are served, and at what share; absent until the first deployment.
-        keep_previous_seconds: how long the last stable version is kept after a promotion.
+        keep_previous: how long the last stable version is kept after a promotion.
     """
 
     owner: str = Field(min_length=1)
@@ -178,7 +184,7 @@ class Service(Declared):
     margin: Margin = Field(default_factory=lambda: Margin.model_validate({}))
     judge: Judge = Field(default_factory=lambda: Judge.model_validate({}))
     alerts: tuple[Alert, ...] = ()
-    keep_previous_seconds: DurationSeconds = Field(86400.0, alias="keepPrevious")
+    keep_previous: KeepPrevious = Field(default_factory=lambda: KeepPrevious.model_validate({}))
     rollout: Rollout | None = None
 
     @model_validator(mode="after")

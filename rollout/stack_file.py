@@ -134,7 +134,7 @@ def _move(rollout: CommentedMap, service: Service, edit: AddMove, now: datetime)
 
 
 def _promote(rollout: CommentedMap, service: Service, now: datetime) -> None:
-    until = now + timedelta(seconds=service.keep_previous_seconds)
+    until = now + timedelta(seconds=service.keep_previous.for_seconds)
     previous = _flow({"version": rollout["stable"], "until": _time(until)})
     rollout["stable"] = rollout.pop("candidate")
     del rollout["moves"]

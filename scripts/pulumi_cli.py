@@ -7,6 +7,7 @@ import subprocess
 
 import psutil
 
+from local.embedded.processes import MARK
 from local.home import Home
 from local.plugins.environment import pulumi_environment
 from local.tools import Progress
@@ -27,7 +28,8 @@ class Pulumi:
     def __init__(self, home: Home, stack: str, progress: Progress) -> None:
         self._home = home
         self._stack = stack
-        self._environment = pulumi_environment(home, progress)
+        # Marked as ours: should we be killed, `modelramp local down` finds it and its plugins.
+        self._environment = {**pulumi_environment(home, progress), MARK: str(home.path)}
 
     def select(self) -> None:
         """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""

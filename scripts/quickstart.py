@@ -26,6 +26,7 @@ def quickstart(
     Trains three versions on real measurements, serves them behind Envoy under live traffic, and
     lets drift-check walk version 2 from 5% to 100% and take version 3 back; each move is an edit
     of stacks/Pulumi.local.yaml and a real `pulumi up`. Needs no cluster, no cloud account, no root.
+    Ends every process of the local stack when it is done.
     """
     from scripts.story import Story, tell  # noqa: PLC0415  plots and MLflow: seconds to import
 
@@ -37,11 +38,12 @@ def quickstart(
     except Timeout:
         raise RuntimeTargetError(f"another quickstart is running in {home.root}") from None
     with lock, _terminable():
-        was_running = control.status(home) is not None
         try:
+            # Whatever a killed quickstart left: servers, traffic, a running `pulumi`.
+            control.down(home)
             tell(home, Story())
         finally:
-            if not (keep or was_running):
+            if not keep:
                 with working("Ending all processes"):
                     control.down(home)
 
