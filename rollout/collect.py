@@ -8,7 +8,8 @@ what it shows then is the count since.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -37,6 +38,68 @@ class Metrics(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Reads the versions of one model service on one grid.
+
+    Attributes:
+        metrics: where counters come from.
+        name: the model service.
+        service: as declared.
+        namespace: of its InferenceServices.
+        start: the first edge of the grid, whole seconds.
+        intervals: how many intervals the grid has.
+        step_seconds: their width.
+    """
+
+    metrics: Metrics
+    name: str
+    service: Service
+    namespace: str
+    start: datetime
+    intervals: int
+    step_seconds: float
+
+    def declared_percents(self, version: str) -> Floats:
+        """Returns the recorded percentage at the edges, shape (intervals + 1,)."""
+        series = self._samples(f'{DECLARED_PERCENT}{{service="{self.name}",version="{version}"}}')
+        return next(iter(series.values()), np.full(self.intervals + 1, np.nan))
+
+    def arm(self, version: str) -> Arm:
+        """Returns the counts of one version, shape (intervals,) each."""
+        requests, labelled = self._counts("requests", version), self._counts("labelled", version)
+        errors, answered = self._counts("errors", version), self._counts("latency_count", version)
+        by_metric = {
+            # The series of errors does not exist before the first error.
+            "errorRate": Counts(np.where(np.isnan(errors), 0.0 * requests, errors), requests),
+            "latency": Counts(answered - self._counts("latency_bucket", version), answered),
+            "accuracy": Counts(labelled - self._counts("correct", version), labelled),
+        }
+        predictions = self._samples(self._selector("predictions", version))
+        buckets = sorted({dict(labels).get("bucket", "") for labels in predictions})
+        return Arm(
+            version,
+            by_metric,
+            {bucket: total(_of_bucket(predictions, bucket), self.intervals) for bucket in buckets},
+        )
+
+    def _counts(self, counter: str, version: str) -> Floats:
+        return total(self._samples(self._selector(counter, version)), self.intervals)
+
+    def _selector(self, counter: str, version: str) -> str:
+        return METRIC_SOURCES[self.service.runtime.kind].selector(
+            counter,
+            namespace=self.namespace,
+            service=self.name,
+            version=version,
+            edge_ms=self.service.slo.latency.threshold_ms,
+        )
+
+    def _samples(self, query: str) -> Series:
+        end = self.start + timedelta(seconds=self.step_seconds * self.intervals)
+        return self.metrics.samples(query, self.start, end, self.step_seconds)
+
+
 def collect(
     name: str, service: Service, namespace: str, metrics: Metrics, now: datetime
 ) -> Observations:
@@ -48,46 +111,16 @@ def collect(
     rollout = service.rollout
     if rollout is None or rollout.candidate is None or rollout.started_at is None:
         raise ValueError("collect needs a service in a rollout")
-    step, edges = _grid(rollout.started_at, now, service.judge.interval_seconds)
-    start, end = edges[0], edges[-1]
-    source = METRIC_SOURCES[service.runtime.kind]
-
-    def read(counter: str, version: str) -> Floats:
-        """Counts per interval, shape (T,), of all series of one counter."""
-        selector = source.selector(
-            counter,
-            namespace=namespace,
-            service=name,
-            version=version,
-            edge_ms=service.slo.latency.threshold_ms,
-        )
-        return total(metrics.samples(selector, start, end, step), len(edges) - 1)
-
-    def arm(version: str) -> Arm:
-        requests, labelled = read("requests", version), read("labelled", version)
-        errors, answered = read("errors", version), read("latency_count", version)
-        by_metric = {
-            # The series of errors does not exist before the first error.
-            "errorRate": Counts(np.where(np.isnan(errors), 0.0 * requests, errors), requests),
-            "latency": Counts(answered - read("latency_bucket", version), answered),
-            "accuracy": Counts(labelled - read("correct", version), labelled),
-        }
-        selector = source.selector(
-            "predictions", namespace=namespace, service=name, version=version
-        )
-        return Arm(version, by_metric, _by_bucket(metrics.samples(selector, start, end, step)))
-
-    declared = metrics.samples(
-        f'{DECLARED_PERCENT}{{service="{name}",version="{rollout.candidate}"}}', start, end, step
-    )
-    percents = next(iter(declared.values()), np.full(len(edges), np.nan))
+    start, intervals, step_seconds = _grid(rollout.started_at, now, service.judge.interval_seconds)
+    reader = Reader(metrics, name, service, namespace, start, intervals, step_seconds)
+    percents = reader.declared_percents(rollout.candidate)
     return Observations(
         start=start,
-        interval_seconds=step,
-        weights=effective_weights(percents, service.judge.settle_seconds, step),
+        interval_seconds=step_seconds,
+        weights=effective_weights(percents, service.judge.settle_seconds, step_seconds),
         declared_now=None if math.isnan(percents[-1]) else float(percents[-1]),
-        stable=arm(rollout.stable),
-        candidate=arm(rollout.candidate),
+        stable=reader.arm(rollout.stable),
+        candidate=reader.arm(rollout.candidate),
     )
 
 
@@ -135,14 +168,16 @@ def effective_weights(percents: Floats, settle_seconds: float, step_seconds: flo
     return weights
 
 
-def _grid(start: datetime, now: datetime, wanted_seconds: float) -> tuple[float, list[datetime]]:
-    """Returns the width and the edges of the grid, from the first move, at most 500 intervals."""
-    age = max((now - start).total_seconds(), 0.0)
-    step = wanted_seconds * max(1, math.ceil(age / wanted_seconds / LARGEST_GRID))
-    begin = start.astimezone(UTC).replace(microsecond=0)  # the client rounds to whole seconds
-    return step, [
-        begin + timedelta(seconds=step * index) for index in range(max(int(age // step), 1) + 1)
-    ]
+def _grid(start: datetime, now: datetime, wanted_seconds: float) -> tuple[datetime, int, float]:
+    """Returns first edge, number and width of intervals, from the first move to now.
+
+    The width is a multiple of the wanted one where there would be more than 500 intervals.
+    """
+    age_seconds = max((now - start).total_seconds(), 0.0)
+    step_seconds = wanted_seconds * max(1, math.ceil(age_seconds / wanted_seconds / LARGEST_GRID))
+    # Prometheus's client rounds the start to whole seconds.
+    first = start.astimezone(UTC).replace(microsecond=0)
+    return first, max(int(age_seconds // step_seconds), 1), step_seconds
 
 
 def _before_first(values: Floats) -> Mask:
@@ -150,13 +185,5 @@ def _before_first(values: Floats) -> Mask:
     return np.cumsum(~np.isnan(values), axis=1) == 0
 
 
-def _by_bucket(series: Series) -> dict[str, Floats]:
-    """Returns counts per interval by the label `bucket`."""
-    buckets: dict[str, list[Floats]] = {}
-    for labels, values in series.items():
-        buckets.setdefault(dict(labels).get("bucket", ""), []).append(counts(values))
-    return {bucket: _sum(rows) for bucket, rows in sorted(buckets.items())}
-
-
-def _sum(rows: Sequence[Floats]) -> Floats:
-    return np.nansum(np.stack(rows), axis=0)
+def _of_bucket(series: Series, bucket: str) -> Series:
+    return {key: row for key, row in series.items() if dict(key).get("bucket", "") == bucket}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.metric_sources import METRIC_SOURCES
-from models.names import DECLARED_PERCENT
 from models.service import Service
-from rollout.collect import Metrics, total
+from rollout.collect import Metrics, Reader
 from rollout.drift_check import Outcome
-from rollout.judge.series import Floats
+from rollout.judge.series import Counts, Floats
 
 STEP_SECONDS = 2.0
 _COLOURS = ("#4c78a8", "#54a24b", "#e45756", "#b279a2", "#f58518")
@@ -36,7 +34,7 @@ class Timeline:
     Attributes:
         seconds: begin of each interval since the start.
         percent: declared share of traffic, percent.
-        shares: by metric: errorRate, latency, accuracy.
+        shares: share of failed, slow and wrong answers, by metric and version.
         predictions: share of each prediction.
     """
 
@@ -60,50 +58,20 @@ def read_timeline(
     Raises:
         MetricsError: Prometheus could not be asked.
     """
-    intervals = max(int((end - start).total_seconds() // STEP_SECONDS), 1)
     start = start.replace(microsecond=0)
-    end = start + timedelta(seconds=STEP_SECONDS * intervals)
-    source = METRIC_SOURCES[service.runtime.kind]
-
-    def read(counter: str, version: str) -> dict[str, Floats]:
-        selector = source.selector(
-            counter,
-            namespace=namespace,
-            service=name,
-            version=version,
-            edge_ms=service.slo.latency.threshold_ms,
-        )
-        series = metrics.samples(selector, start, end, STEP_SECONDS)
-        buckets = {dict(labels).get("bucket", "") for labels in series}
-        return {
-            bucket: total(
-                {key: it for key, it in series.items() if dict(key).get("bucket", "") == bucket},
-                intervals,
-            )
-            for bucket in sorted(buckets)
-        }
-
-    def count(counter: str, version: str) -> Floats:
-        return read(counter, version).get("", np.full(intervals, np.nan))
-
-    percent: dict[str, Floats] = {}
-    shares: dict[str, dict[str, Floats]] = {"errorRate": {}, "latency": {}, "accuracy": {}}
-    predictions: dict[str, dict[str, Floats]] = {}
-    for version in service.versions:
-        query = f'{DECLARED_PERCENT}{{service="{name}",version="{version}"}}'
-        recorded = metrics.samples(query, start, end, STEP_SECONDS)
-        percent[version] = next(iter(recorded.values()), np.full(intervals + 1, np.nan))[:-1]
-        errors = np.nan_to_num(count("errors", version))
-        shares["errorRate"][version] = _share(errors, count("requests", version))
-        answered = count("latency_count", version)
-        slow = answered - count("latency_bucket", version)
-        shares["latency"][version] = _share(slow, answered)
-        shares["accuracy"][version] = _share(count("correct", version), count("labelled", version))
-        by_bucket = read("predictions", version)
-        every = np.sum([*by_bucket.values(), np.zeros(intervals)], axis=0)
-        predictions[version] = {it: _share(row, every) for it, row in by_bucket.items()}
+    intervals = max(int((end - start).total_seconds() // STEP_SECONDS), 1)
+    reader = Reader(metrics, name, service, namespace, start, intervals, STEP_SECONDS)
+    arms = {version: reader.arm(version) for version in service.versions}
     seconds: Floats = np.arange(0, intervals, dtype=np.float64) * STEP_SECONDS
-    return Timeline(seconds, percent, shares, predictions)
+    return Timeline(
+        seconds=seconds,
+        percent={version: reader.declared_percents(version)[:-1] for version in arms},
+        shares={
+            metric: {version: _share_of_bad(arm.metrics[metric]) for version, arm in arms.items()}
+            for metric in ("errorRate", "latency", "accuracy")
+        },
+        predictions={version: _shares(arm.predictions) for version, arm in arms.items()},
+    )
 
 
 def figure(
@@ -119,7 +87,9 @@ def figure(
     latency = service.slo.latency
     for version, colour in colours.items():
         for panel, metric in zip(axes[2:5], ("errorRate", "latency", "accuracy"), strict=True):
-            _line(panel, timeline.seconds, 100 * timeline.shares[metric][version], colour)
+            share = timeline.shares[metric][version]
+            good = 1 - share if metric == "accuracy" else share
+            _line(panel, timeline.seconds, 100 * good, colour)
         percent = timeline.percent[version]
         axes[0].step(timeline.seconds, percent, where="post", color=colour, label=version)
         for bucket, share in list(timeline.predictions[version].items())[:1]:
@@ -165,6 +135,15 @@ def render(content: Mapping[str, Any], drawn: Figure) -> str:
     return environment.get_template("report.html.j2").render(**content, plot=plot)
 
 
+def _share_of_bad(counts: Counts) -> Floats:
+    return _share(counts.bad, counts.total)
+
+
+def _shares(counts: Mapping[str, Floats]) -> dict[str, Floats]:
+    whole = np.sum(list(counts.values()), axis=0)
+    return {name: _share(part, whole) for name, part in counts.items()}
+
+
 def _share(part: Floats, whole: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole >= _FEWEST_TO_PLOT, part / whole, np.nan)
@@ -190,7 +169,8 @@ def _draw_bounds(
             if metric.name == "errorRate"
         ]
         if rows:
-            at, lower, upper = np.array(rows).T
+            at, *bounds = np.array(rows).T
+            lower, upper = np.sort(bounds, axis=0)  # crossed where the difference changed in time
             panel.errorbar(
                 at,
                 (lower + upper) / 2,

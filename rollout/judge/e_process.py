@@ -110,6 +110,8 @@ def difference_bounds(
     """Returns bounds of (candidate's rate - stable's rate), each missed with probability alpha.
 
     They hold at all times together: each is the margin at which the evidence just reaches 1/alpha.
+    In some interval the difference is at least the lower one, in some at most the upper one; where
+    it changes over time the lower one can exceed the upper one.
     """
     needed = -np.log(alpha)
 
