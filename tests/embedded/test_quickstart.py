@@ -172,6 +172,31 @@ def test_one_url_is_answered_by_every_version(canary: Project):
     assert status["weights"] == WEIGHTS
 
 
+def test_every_rule_is_loaded_and_evaluates(canary: Project):
+    url = canary.status()["endpoints"]["prometheus"]
+    groups = httpx.get(f"{url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {
+        "ModelAccuracyLow",
+        "ModelErrorRateHigh",
+        "ModelLatencyHigh",
+        "modelramp:declared_percent",
+    }
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+    assert len([rule for rule in rules if rule["name"] == "ModelAccuracyLow"]) == 3
+
+
+def test_nothing_listens_beyond_loopback(canary: Project):
+    listening = [
+        connection.laddr.ip
+        for process in marked_processes(canary.home.path)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 8
+    assert set(listening) == {"127.0.0.1"}
+
+
 def test_prometheus_stopped_holds_and_started_again_goes_on(canary: Project):
     assert until_judged(canary)["verdict"] in ("hold", "advance")
     (prometheus,) = [it for it in marked_processes(canary.home.path) if it.name() == "prometheus"]
