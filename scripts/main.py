@@ -54,6 +54,7 @@ def _run(command: typer.Typer) -> None:
         error.show()
         code = USAGE_ERROR
     except (click.Abort, KeyboardInterrupt):
+        ERRORS.print("interrupted")
         code = INTERRUPTED
     except Exception:  # noqa: BLE001  the last resort: shown whole, with an exit code of its own
         ERRORS.print_exception()

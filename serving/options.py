@@ -51,7 +51,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add(
         "--max_concurrency",
         type=int,
-        default=64,
+        default=512,
         help="predictions running or queued at once, then 503",
     )
     add("--threads", type=int, default=1, help="predictions computed at once")

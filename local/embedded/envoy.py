@@ -18,7 +18,7 @@ from models.metric_sources import METRIC_SOURCES
 from models.names import VERSION_HEADER
 
 ROUTE_CONFIG = "routes"
-CONNECT_TIMEOUT = "2s"
+CONNECT_TIMEOUT = "5s"
 IDLE_UPSTREAM = "4s"
 """Shorter than uvicorn's 5 s, else Envoy now and then reuses a connection just being closed."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local.embedded import envoy, prometheus, stores
 from local.embedded.files import write_json
@@ -85,6 +86,7 @@ class Runtime:
         self._lingering: list[tuple[float, dict[str, Any]]] = []
         self._running: dict[str, InferenceService] = {}
         self._reload_needed = False
+        self._refused: str | None = None
         self._status: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -93,6 +95,7 @@ class Runtime:
         self._write_prometheus()
         try:
             while not self._stopping.is_set():
+                self._error = None
                 self._read()
                 self._supervisor.apply(self._specs())
                 self._supervisor.tick()
@@ -116,7 +119,6 @@ class Runtime:
         try:
             if digest_of(self._home.manifests) != self._manifests.digest:
                 self._manifests = read_manifests(self._home.manifests)
-                self._error = None
                 log.info("manifests changed", digest=self._manifests.digest[:12])
         except (RuntimeTargetError, OSError) as error:
             # Half-written by a running `pulumi up`, or wrong: keep what runs, say why.
@@ -183,8 +185,11 @@ class Runtime:
 
     def _make_bucket(self) -> None:
         if not self._bucket_made and self._supervisor.is_ready("store"):
-            stores.ensure_bucket(self._home.path, self._ports["store"])
-            self._bucket_made = True
+            try:
+                stores.ensure_bucket(self._home.path, self._ports["store"])
+                self._bucket_made = True
+            except (BotoCoreError, ClientError) as error:
+                self._error = f"no artifact bucket: {error}"
 
     # Routes: clusters first, then weights; the old clusters linger for requests under way.
 
@@ -294,10 +299,17 @@ class Runtime:
                 self._written[name] = content
                 self._reload_needed = True
         if self._reload_needed and self._supervisor.is_ready("prometheus"):
+            self._reload_prometheus()
+
+    def _reload_prometheus(self) -> None:
+        try:
             answer = self._client.post(f"{self._prometheus_url}/-/reload", timeout=30.0)
-            if answer.is_error:
-                self._error = f"Prometheus refused its configuration: {answer.text.strip()}"
-            self._reload_needed = False
+        except httpx.HTTPError as error:
+            self._error = f"Prometheus did not reload: {error}"
+            return
+        refused = answer.is_error
+        self._refused = f"Prometheus refused its rules: {answer.text.strip()}" if refused else None
+        self._reload_needed = False
 
     # What others may know.
 
@@ -311,11 +323,12 @@ class Runtime:
 
     def _write_status(self) -> None:
         processes = self._supervisor.processes
+        error = self._error or self._refused
         status = {
             "digest": self._manifests.digest,
-            "applied": not (self._pending or self._error or self._reload_needed)
+            "applied": not (self._pending or error or self._reload_needed)
             and len(self._routes) == len(self._manifests.routes),
-            "error": self._error,
+            "error": error,
             "pending": self._pending,
             "endpoints": {
                 "gateway": f"http://127.0.0.1:{self._ports['gateway']}",
