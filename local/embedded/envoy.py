@@ -68,6 +68,8 @@ def bootstrap(folder: Path, admin_port: int, gateway_port: int) -> dict[str, Any
     return {
         "node": {"id": "modelramp", "cluster": "embedded"},
         "admin": {"address": _address(admin_port)},
+        # Histograms show what came before the last flush; every five seconds is too rare here.
+        "stats_flush_interval": "1s",
         "stats_config": {
             "histogram_bucket_settings": [
                 {
