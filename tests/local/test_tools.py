@@ -291,9 +291,11 @@ class TestGo:
         fake_go.write_text("#!/bin/sh\nsleep 300 & wait\n")
         program = textwrap.dedent(
             f"""
-            import os
+            import os, signal
             from pathlib import Path
             from local.tools import TOOLS, Silent, obtain
+            # A shell that starts this test run in the background lets it ignore the interrupt.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             from dataclasses import replace
             os.environ["PATH"] = "{tmp_path}:/usr/bin:/bin"
             tool = replace(TOOLS["versitygw"], name="nothing-of-this-name", release=None)
