@@ -190,7 +190,7 @@ def test_nothing_listens_beyond_loopback(canary: Project):
     listening = [
         connection.laddr.ip
         for process in marked_processes(canary.home.path)
-        for connection in process.net_connections("inet")
+        for connection in process.connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
     assert len(listening) >= 8
