@@ -277,7 +277,9 @@ def _write_report(
         "alpha": service.judge.alpha,
         "beta": service.judge.beta,
         "moves": story.moves,
-        "evidence": [row for _, outcome in story.checks for row in evidence(outcome)],
+        "evidence": [
+            row for _, outcome in story.checks if outcome.edit for row in evidence(outcome)
+        ],
         "next": NEXT,
     }
     page, picture = home.path / "report.html", home.path / "report.png"
