@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.markup import escape
 
@@ -17,7 +16,7 @@ from scripts.screen import ERRORS
 
 USAGE_ERROR = 1
 INTERNAL_ERROR = 2
-INTERRUPTED = 130
+TYPER_USAGE_ERROR = 2
 
 _app = typer.Typer(
     name="modelramp",
@@ -45,18 +44,14 @@ def drift_check() -> None:
 
 def _run(command: typer.Typer) -> None:
     try:
-        code = command(standalone_mode=False)
+        command()
+    except SystemExit as ended:
+        # Typer's own code for errors of use is 2, which is taken by internal errors here.
+        sys.exit(USAGE_ERROR if ended.code == TYPER_USAGE_ERROR else ended.code)
     except ModelrampError as error:
         for line in str(error).splitlines():
             ERRORS.print(f"[red]error[/red] {escape(line)}", highlight=False, soft_wrap=True)
-        code = USAGE_ERROR
-    except click.ClickException as error:
-        error.show()
-        code = USAGE_ERROR
-    except (click.Abort, KeyboardInterrupt):
-        ERRORS.print("interrupted")
-        code = INTERRUPTED
+        sys.exit(USAGE_ERROR)
     except Exception:  # noqa: BLE001  the last resort: shown whole, with an exit code of its own
         ERRORS.print_exception()
-        code = INTERNAL_ERROR
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(INTERNAL_ERROR)
