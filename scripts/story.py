@@ -142,7 +142,7 @@ def _train(home: Home, environment: dict[str, str]) -> list[dict[str, Any]]:
             *("--out", str(home.path / "rows.json")),
         ),
         cwd=home.root,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, MARK: str(home.path)},
         capture_output=True,
         text=True,
         timeout=TRAIN_TIMEOUT_SECONDS,
