@@ -265,7 +265,7 @@ def _declared_group(name: str, args: ModelServiceArgs) -> dict[str, Any]:
             {
                 "record": DECLARED_PERCENT,
                 "expr": f"vector({declared['percent']})",
-                "labels": {"service": name, "version": version},
+                "labels": {"namespace": args["namespace"], "service": name, "version": version},
             }
             for version, declared in args["versions"].items()
         ],

@@ -50,15 +50,17 @@ class Canary(Declared):
             raise ValueError(f"steps must end at 100, got {percents}")
         return self
 
-    def bake_of(self, step: Step) -> float:
-        """Returns the least time at a step, in seconds."""
-        return self.bake_seconds if step.bake_seconds is None else step.bake_seconds
+    def bake_at(self, percent: int) -> float:
+        """Returns the least time at a percentage, in seconds."""
+        step = self.step_at(percent)
+        return (step and step.bake_seconds) or self.bake_seconds
 
-    def evidence_of(self, step: Step) -> Literal["bake", "margin"]:
-        """Returns what must be shown at a step before traffic moves on."""
-        if step.evidence:
+    def evidence_at(self, percent: int) -> Literal["bake", "margin"]:
+        """Returns what must be shown at a percentage, a person's own too, to move on."""
+        step = self.step_at(percent)
+        if step and step.evidence:
             return step.evidence
-        return "margin" if step in self.steps[-2:-1] else "bake"
+        return "margin" if self.next_percent(percent) == 100 else "bake"
 
     def step_at(self, percent: int) -> Step | None:
         """Returns the step of this percentage, or None where a person chose another one."""

@@ -15,13 +15,23 @@ from typing import Protocol
 
 import numpy as np
 
+from models.errors import MetricsError
 from models.metric_sources import METRIC_SOURCES
 from models.names import DECLARED_PERCENT
 from models.service import Service
 from rollout.judge import Arm, Counts, Observations
 from rollout.judge.series import Floats, Mask
 
-LARGEST_GRID = 500
+COUNTERS = (
+    "requests",
+    "routed",
+    "errors",
+    "latency_count",
+    "latency_bucket",
+    "labelled",
+    "correct",
+    "predictions",
+)
 
 Series = Mapping[tuple[tuple[str, str], ...], Floats]
 
@@ -62,29 +72,35 @@ class Reader:
 
     def declared_percents(self, version: str) -> Floats:
         """Returns the recorded percentage at the edges, shape (intervals + 1,)."""
-        series = self._samples(f'{DECLARED_PERCENT}{{service="{self.name}",version="{version}"}}')
+        labels = f'namespace="{self.namespace}",service="{self.name}",version="{version}"'
+        series = self._samples(f"{DECLARED_PERCENT}{{{labels}}}")
+        if len(series) > 1:
+            raise MetricsError(f"{DECLARED_PERCENT} of {self.name} {version} is recorded twice")
         return next(iter(series.values()), np.full(self.intervals + 1, np.nan))
 
     def arm(self, version: str) -> Arm:
         """Returns the counts of one version, shape (intervals,) each."""
-        requests, labelled = self._counts("requests", version), self._counts("labelled", version)
-        errors, answered = self._counts("errors", version), self._counts("latency_count", version)
+        read = {counter: self._samples(self._selector(counter, version)) for counter in COUNTERS}
+        routed, requests = read["routed"], read["requests"]
+        answered = total(read["latency_count"], self.intervals)
+        labelled = total(read["labelled"], self.intervals)
         by_metric = {
-            # The series of errors does not exist before the first error.
-            "errorRate": Counts(np.where(np.isnan(errors), 0.0 * requests, errors), requests),
-            "latency": Counts(answered - self._counts("latency_bucket", version), answered),
-            "accuracy": Counts(labelled - self._counts("correct", version), labelled),
+            # Envoy makes a series of answers by class with the first answer of that class.
+            "errorRate": Counts(
+                total(read["errors"], self.intervals, beside=routed),
+                total(requests, self.intervals, beside=routed),
+            ),
+            "latency": Counts(answered - total(read["latency_bucket"], self.intervals), answered),
+            "accuracy": Counts(labelled - total(read["correct"], self.intervals), labelled),
         }
-        predictions = self._samples(self._selector("predictions", version))
+        predictions = read["predictions"]
         buckets = sorted({dict(labels).get("bucket", "") for labels in predictions})
         return Arm(
             version,
             by_metric,
+            total(routed, self.intervals),
             {bucket: total(_of_bucket(predictions, bucket), self.intervals) for bucket in buckets},
         )
-
-    def _counts(self, counter: str, version: str) -> Floats:
-        return total(self._samples(self._selector(counter, version)), self.intervals)
 
     def _selector(self, counter: str, version: str) -> str:
         return METRIC_SOURCES[self.service.runtime.kind].selector(
@@ -111,7 +127,10 @@ def collect(
     rollout = service.rollout
     if rollout is None or rollout.candidate is None or rollout.started_at is None:
         raise ValueError("collect needs a service in a rollout")
-    start, intervals, step_seconds = _grid(rollout.started_at, now, service.judge.interval_seconds)
+    # Prometheus's client rounds the start to whole seconds.
+    start = rollout.started_at.astimezone(UTC).replace(microsecond=0)
+    step_seconds = service.judge.interval_seconds
+    intervals = max(int((now - start).total_seconds() // step_seconds), 1)
     reader = Reader(metrics, name, service, namespace, start, intervals, step_seconds)
     percents = reader.declared_percents(rollout.candidate)
     return Observations(
@@ -130,29 +149,26 @@ def counts(samples: Floats) -> Floats:
     return np.where(after >= before, after - before, after)
 
 
-def total(series: Series, intervals: int) -> Floats:
+def total(series: Series, intervals: int, *, beside: Series | None = None) -> Floats:
     """Returns the counts of all series together, shape (intervals,).
 
-    A series that begins counts from 0 where another one shows that the scrape worked.
+    A series that begins counts from 0 where the scrape is known to have worked: where another one
+    has a sample, of this counter or of one `beside` it.
     """
-    if not series:
-        return np.full(intervals, np.nan)
-    values = np.stack(list(series.values()))
-    scraped: Mask = ~np.all(np.isnan(values), axis=0)
+    values = np.array([*series.values()]).reshape(-1, intervals + 1)
+    witnesses = np.array([*series.values(), *(beside or {}).values()])
+    scraped: Mask = ~np.all(np.isnan(witnesses.reshape(-1, intervals + 1)), axis=0)
     values = np.where(np.isnan(values) & _before_first(values) & scraped, 0.0, values)
-    each = np.stack([counts(row) for row in values])
-    known = scraped[:-1] & scraped[1:]
-    return np.where(known, np.nansum(each, axis=0), np.nan)
+    increase = np.nansum([counts(row) for row in values], axis=0)
+    return np.where(scraped[:-1] & scraped[1:], increase, np.nan)
 
 
 def effective_weights(percents: Floats, settle_seconds: float, step_seconds: float) -> Floats:
-    """Returns the percentage that held through each interval and for the settle time around it.
-
-    Traffic moves a moment before the recorded percentage does, so the settle time counts both ways.
+    """Returns the percentage that held through each interval and for the settle time before it.
 
     Args:
         percents: recorded percentage at the edges, shape (T + 1,); NaN where missing.
-        settle_seconds: time before and after a change of which nothing counts.
+        settle_seconds: time after a change of which nothing counts.
         step_seconds: width of an interval.
 
     Returns:
@@ -162,22 +178,10 @@ def effective_weights(percents: Floats, settle_seconds: float, step_seconds: flo
     weights = np.where(percents[:-1] == percents[1:], percents[1:], np.nan)
     changed = np.flatnonzero(percents[:-1] != percents[1:])  # NaN differs from everything
     for index in changed:
-        weights[max(index - lag, 0) : index + 1 + lag] = np.nan
+        weights[index : index + 1 + lag] = np.nan
     # Before the first recorded sample nothing is known; the first move itself is a change.
     weights[:lag] = np.nan
     return weights
-
-
-def _grid(start: datetime, now: datetime, wanted_seconds: float) -> tuple[datetime, int, float]:
-    """Returns first edge, number and width of intervals, from the first move to now.
-
-    The width is a multiple of the wanted one where there would be more than 500 intervals.
-    """
-    age_seconds = max((now - start).total_seconds(), 0.0)
-    step_seconds = wanted_seconds * max(1, math.ceil(age_seconds / wanted_seconds / LARGEST_GRID))
-    # Prometheus's client rounds the start to whole seconds.
-    first = start.astimezone(UTC).replace(microsecond=0)
-    return first, max(int(age_seconds // step_seconds), 1), step_seconds
 
 
 def _before_first(values: Floats) -> Mask:

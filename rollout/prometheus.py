@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from rollout.collect import Series
 from rollout.judge.series import Floats
 
 QUERY_TIMEOUT_SECONDS = 10
+LARGEST_ANSWER_POINTS = 10_000
+"""A server refuses more than 11,000 points a series."""
 
 
 class Prometheus:
@@ -34,14 +36,26 @@ class Prometheus:
 
     def samples(self, query: str, start: datetime, end: datetime, step_seconds: float) -> Series:
         """See `Metrics.samples`."""
+        points = round((end - start).total_seconds() / step_seconds) + 1
+        samples: dict[tuple[tuple[str, str], ...], Floats] = {}
+        for first in range(0, points, LARGEST_ANSWER_POINTS):
+            count = min(LARGEST_ANSWER_POINTS, points - first)
+            begin = start + timedelta(seconds=step_seconds * first)
+            for series in self._ask(query, begin, count, step_seconds):
+                values = samples.setdefault(_labels(series), np.full(points, np.nan))
+                values[first : first + count] = _on_grid(series, begin, step_seconds, count)
+        return samples
+
+    def _ask(
+        self, query: str, start: datetime, points: int, step_seconds: float
+    ) -> list[dict[str, Any]]:
+        end = start + timedelta(seconds=step_seconds * (points - 1))
         try:
-            answer: list[dict[str, Any]] = self._client.custom_query_range(
+            return self._client.custom_query_range(
                 query, start_time=start, end_time=end, step=f"{step_seconds:g}"
             )
         except (PrometheusApiClientException, RequestException, ValueError) as error:
             raise MetricsError(f"Prometheus at {self._url} did not answer: {error}") from error
-        points = round((end - start).total_seconds() / step_seconds) + 1
-        return {_labels(series): _on_grid(series, start, step_seconds, points) for series in answer}
 
 
 def _labels(series: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -90,6 +90,7 @@ def _jobs(
                 {
                     "targets": [f"127.0.0.1:{port}"],
                     "labels": {
+                        "namespace": pod.namespace,
                         "pod": f"{pod.name}-{port}",
                         **{
                             key.replace("-", "_"): value

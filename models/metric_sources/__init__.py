@@ -22,7 +22,8 @@ class MetricSource(BaseModel):
 
     Attributes:
         requests: answered requests, however they ended.
-        errors: those of them that failed through the version's fault (HTTP 5xx, time-outs).
+        routed: requests sent to the version, answered or not; exists from the start.
+        errors: answered requests that failed through its fault (HTTP 5xx, time-outs).
         latency_count: answered requests whose response time was measured.
         latency_bucket: those of them that took at most `$edge` milliseconds.
         latency_edges_ms: the edges of that histogram, milliseconds.
@@ -34,6 +35,7 @@ class MetricSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     requests: str
+    routed: str
     errors: str
     latency_count: str
     latency_bucket: str

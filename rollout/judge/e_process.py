@@ -76,8 +76,8 @@ def margin_evidence(stable: Counts, candidate: Counts, margin: float, guess: flo
 
 def ceiling_evidence(counts: Counts, ceiling: float) -> Floats:
     """Returns the log e-value, after each interval, against "the rate is at most the ceiling"."""
+    ceiling = float(np.clip(ceiling, _EPSILON, 1 - _EPSILON))
     above = np.clip(ceiling + EXCESSES, _EPSILON, 1 - _EPSILON)
-    ceiling = max(ceiling, _EPSILON)
     good = (counts.total - counts.bad)[:, None]
     factors = xlogy(counts.bad[:, None], above / ceiling) + good * np.log(
         (1 - above) / (1 - ceiling)

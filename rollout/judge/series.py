@@ -43,10 +43,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class Arm:
-    """One version's counts by metric: errorRate, latency, accuracy."""
+    """One version's counts, shape (T,) each.
+
+    Attributes:
+        version: its semantic version.
+        metrics: by name: errorRate, latency, accuracy.
+        routed: requests sent to it, also those not answered yet.
+        predictions: by what was predicted.
+    """
 
     version: str
     metrics: dict[str, Counts]
+    routed: Floats
     predictions: dict[str, Floats] = field(default_factory=dict[str, Floats])
 
 

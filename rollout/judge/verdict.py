@@ -1,4 +1,4 @@
-"""The rules and their order: no data, harm in answers, the split, harm in the rest, advance."""
+"""The rules and their order: no data, extreme harm, the split, harm, advance."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ Kind = Literal["advance", "hold", "revert", "promote", "no-data"]
 METRICS = ("errorRate", "latency", "accuracy")
 ERRORS = "errorRate"
 SPLIT_ALPHA = 0.001
+EXTREME = 0.25
+"""Proved to fail this share more of its requests than stable: reverted whatever the split was."""
+
 STALE_INTERVALS = 3
 """The newest known interval may be this old before the data count as stale."""
 
@@ -41,6 +44,7 @@ class MetricVerdict:
         name: errorRate, latency or accuracy.
         stable: (bad, total) of stable over the rollout.
         candidate: (bad, total) of the candidate over the rollout.
+        step_total: the fewer of both versions' totals at the present step.
         difference: candidate's share of bad minus stable's, over the rollout.
         lower, upper: anytime-valid bounds of the difference, each at level alpha_share.
         harm_e_value: against "worse by at most the margin", over the rollout.
@@ -54,6 +58,7 @@ class MetricVerdict:
     name: str
     stable: tuple[int, int]
     candidate: tuple[int, int]
+    step_total: int
     difference: float
     lower: float
     upper: float
@@ -70,7 +75,7 @@ class SplitVerdict:
     """Whether requests were split as declared.
 
     Attributes:
-        declared: the share that should have reached the candidate, over the rollout.
+        declared: the share that should have reached the candidate, at the present step.
         observed: the share that did.
         requests: how many requests that is.
         e_value: against "split as declared".
@@ -127,7 +132,7 @@ def judge(service: Service, seen: Observations, now: datetime) -> Verdict:
     if not np.any(usable(_both(seen, ERRORS), compared)):
         return Verdict("no-data", "no settled interval in which both versions were counted")
     metrics = tuple(_metric(service, seen, name, compared) for name in _active(service))
-    split = _split(seen, compared)
+    split = _split(seen)
     step = usable(_both(seen, ERRORS), seen.present_step())
     requests = int(seen.candidate.metrics[ERRORS].total[step].sum())
     seconds = float(seen.interval_seconds * step.sum())
@@ -135,8 +140,8 @@ def judge(service: Service, seen: Observations, now: datetime) -> Verdict:
     def verdict(kind: Kind, reason: str, needed: tuple[str, ...] = ()) -> Verdict:
         return Verdict(kind, reason, metrics, split, requests, seconds, needed)
 
-    errors, *others = metrics
-    if errors.harmful:
+    errors = metrics[0]
+    if errors.harmful and errors.lower >= EXTREME:
         return verdict("revert", _harm_sentence(errors))
     if split and split.wrong:
         return verdict(
@@ -144,7 +149,7 @@ def judge(service: Service, seen: Observations, now: datetime) -> Verdict:
             f"the split is not as declared: {split.observed:.1%} of {split.requests:,} requests "
             f"reached the candidate, {split.declared:.1%} should have; no metric can be trusted",
         )
-    harmful = [metric for metric in others if metric.harmful]
+    harmful = [metric for metric in metrics if metric.harmful]
     if harmful:
         return verdict("revert", "; ".join(_harm_sentence(metric) for metric in harmful))
     needed = _needed(service, metrics, requests, seconds)
@@ -188,11 +193,16 @@ def _margin(service: Service, name: str) -> float:
     return by_name.get(name, margin.accuracy)
 
 
-def _guess(service: Service, name: str) -> float:
-    """Returns the rate that the SLO allows: what stable is expected to have before it is seen."""
+def _allowed(service: Service, name: str) -> float:
+    """Returns the rate of bad answers that the SLO allows."""
     slo = service.slo
     by_name = {"errorRate": slo.error_rate, "latency": 1 - slo.latency.share}
-    return max(by_name.get(name, 1 - (slo.accuracy or 0)), 1e-4)
+    return by_name.get(name, 1 - (slo.accuracy or 0))
+
+
+def _guess(service: Service, name: str) -> float:
+    """Returns stable's expected rate before it is seen: what the SLO allows."""
+    return max(_allowed(service, name), 1e-4)
 
 
 def _metric(service: Service, seen: Observations, name: str, compared: Mask) -> MetricVerdict:
@@ -209,6 +219,7 @@ def _metric(service: Service, seen: Observations, name: str, compared: Mask) -> 
         name=name,
         stable=_sum(stable),
         candidate=_sum(candidate),
+        step_total=min(int(arm.total[step].sum()) for arm in arms),
         difference=_rate(candidate) - _rate(stable),
         lower=lower,
         upper=upper,
@@ -221,11 +232,12 @@ def _metric(service: Service, seen: Observations, name: str, compared: Mask) -> 
     )
 
 
-def _split(seen: Observations, compared: Mask) -> SplitVerdict | None:
-    mask = usable(_both(seen, ERRORS), compared)
-    percents = seen.weights[mask]
-    mine = seen.candidate.metrics[ERRORS].total[mask]
-    total = mine + seen.stable.metrics[ERRORS].total[mask]
+def _split(seen: Observations) -> SplitVerdict | None:
+    """Tests the present step alone: a wrong split that was mended is forgiven."""
+    stable, candidate = seen.stable.routed, seen.candidate.routed
+    mask = seen.present_step() & ~np.isnan(stable + candidate)
+    percents, mine = seen.weights[mask], candidate[mask]
+    total = mine + stable[mask]
     if total.sum() == 0:
         return None
     evidence = _peak(split_evidence(mine, total, percents))
@@ -241,15 +253,12 @@ def _split(seen: Observations, compared: Mask) -> SplitVerdict | None:
 def _alone(service: Service, seen: Observations) -> Verdict:
     """Decides at 100%, where no stable is beside the candidate: only the SLO is left."""
     step = seen.present_step() & seen.candidate.metrics[ERRORS].known
-    counts = seen.candidate.metrics[ERRORS].where(step)
-    requests, seconds = int(counts.total.sum()), float(seen.interval_seconds * step.sum())
-    evidence = _peak(ceiling_evidence(counts, service.slo.error_rate))
-    if evidence >= -math.log(service.judge.alpha):
-        reason = (
-            f"alone at 100% it fails {_rate(counts):.2%} of {requests:,} requests, over the SLO "
-            f"of {service.slo.error_rate:.2%} (before and after, without the alpha guarantee)"
-        )
-        return Verdict("revert", reason, step_requests=requests, step_seconds=seconds)
+    requests = int(seen.candidate.metrics[ERRORS].total[step].sum())
+    seconds = float(seen.interval_seconds * step.sum())
+    for name in _active(service):
+        breach = _breach(service, seen, name)
+        if breach:
+            return Verdict(*breach, step_requests=requests, step_seconds=seconds)
     needed = _needed(service, (), requests, seconds)
     if needed:
         reason = f"within the SLO at 100%; still needed: {', '.join(needed)}"
@@ -258,22 +267,46 @@ def _alone(service: Service, seen: Observations) -> Verdict:
     return Verdict("promote", reason, step_requests=requests, step_seconds=seconds)
 
 
+def _breach(service: Service, seen: Observations, name: str) -> tuple[Kind, str] | None:
+    """Returns what to do about a breach of the SLO at 100%, or None where there is none.
+
+    Where stable was over it too, while it was served, the cause is shared: hold.
+    """
+    stable, candidate = _both(seen, name)
+    ceiling = _allowed(service, name)
+    alone = candidate.where(usable([candidate], seen.present_step()))
+    alpha = service.judge.alpha / len(_active(service))
+    if _peak(ceiling_evidence(alone, ceiling)) < -math.log(alpha):
+        return None
+    bad, total = _sum(alone)
+    says = _SAYS[name].format(_share((bad, total)))
+    reason = (
+        f"alone at 100% the candidate {says} ({total:,}), over the SLO of {ceiling:.2%} "
+        "(before and after, without the alpha guarantee)"
+    )
+    before = stable.where(usable([stable], seen.weights < 100))
+    if _rate(before) > ceiling:
+        return "hold", f"{reason}; stable was over it too: {_rate(before):.2%}"
+    return "revert", reason
+
+
 def _needed(
     service: Service, metrics: tuple[MetricVerdict, ...], requests: int, seconds: float
 ) -> tuple[str, ...]:
     """Returns what is still missing for an advance, each as a phrase."""
     assert service.rollout is not None  # noqa: S101  judge has checked it
-    step = service.strategy.step_at(service.rollout.percent)
-    bake = service.strategy.bake_of(step) if step else service.strategy.bake_seconds
+    percent = service.rollout.percent
+    bake = service.strategy.bake_at(percent)
+    margin = service.strategy.evidence_at(percent) == "margin"
     needed: list[str] = []
     if seconds < bake:
         needed.append(f"{bake - seconds:.0f} s of bake time")
     if requests < service.judge.min_requests:
         needed.append(f"{service.judge.min_requests - requests:,} requests")
     for metric in metrics:
-        if metric.candidate[1] == 0 or metric.stable[1] == 0:
-            needed.append(f"counts of {metric.name} for both versions")
-        elif step and service.strategy.evidence_of(step) == "margin" and not metric.ruled_out:
+        if metric.step_total == 0:
+            needed.append(f"counts of {metric.name} for both versions at this step")
+        elif margin and not metric.ruled_out:
             needed.append(_still_for(service, metric, requests, seconds))
     return tuple(needed)
 

@@ -23,12 +23,8 @@ def test_a_stack_is_read_whole():
     fraud = stack.services["fraud"]
     assert fraud.percents() == {"1.4.0": 95, "1.5.0": 5}
     assert fraud.strategy.next_percent(5) == 25
-    assert [fraud.strategy.evidence_of(step) for step in fraud.strategy.steps] == [
-        "bake",
-        "bake",
-        "margin",
-        "bake",
-    ]
+    evidence = [fraud.strategy.evidence_at(percent) for percent in (1, 5, 25, 100, 60)]
+    assert evidence == ["bake", "bake", "margin", "bake", "margin"]
     assert fraud.judge.settle_seconds == 60
     assert stack.services["churn"].served == ()
 

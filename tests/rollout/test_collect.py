@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from models.errors import MetricsError
 from models.stack import parse_stack
@@ -36,11 +37,18 @@ def test_a_missing_scrape_is_unknown_not_zero():
     assert np.isnan(total({}, 3)).all()
 
 
+def test_the_first_failures_count_though_their_series_begins_with_them():
+    errors = {key("5"): np.array([NAN, NAN, 18.0, 20, 25])}
+    routed = {key(""): np.array([0.0, 40, 80, 120, 160])}
+    assert total(errors, 4, beside=routed).tolist() == [0, 18, 2, 5]
+    assert total({}, 4, beside=routed).tolist() == [0, 0, 0, 0]
+
+
 def test_weights_count_only_once_they_have_settled():
     recorded = np.array([NAN, 5, 5, 5, 5, 5, 25, 25, 25, 25])
     got = effective_weights(recorded, settle_seconds=10, step_seconds=10)
-    # Unknown, then one interval to settle; the interval of the change, one before, one after.
-    np.testing.assert_array_equal(got, [NAN, NAN, 5, 5, NAN, NAN, NAN, 25, 25])
+    # Unknown, then one interval to settle; the interval of the change and one after.
+    np.testing.assert_array_equal(got, [NAN, NAN, 5, 5, 5, NAN, NAN, 25, 25])
 
 
 class Recorded:
@@ -82,11 +90,34 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     assert any('le=~"250([.]0)?"' in query for query in metrics.queries)
 
 
-def test_a_long_rollout_keeps_a_bounded_grid():
+def test_weights_recorded_twice_are_refused():
+    class Twice(Recorded):
+        def samples(self, query, start, end, step_seconds):
+            series = super().samples(query, start, end, step_seconds)
+            if query.startswith("modelramp:declared_percent"):
+                return {**series, key("other"): next(iter(series.values()))}
+            return series
+
     service = parse_stack(LOCAL, "x").services["fraud"]
-    seen = collect("fraud", service, "models", Recorded(), FIRST_MOVE + timedelta(days=3))
-    assert len(seen.weights) <= 500
-    assert seen.interval_seconds == 540
+    with pytest.raises(MetricsError, match="recorded twice"):
+        collect("fraud", service, "models", Twice(), FIRST_MOVE + timedelta(hours=2))
+
+
+def test_a_long_range_is_asked_for_in_parts(monkeypatch):
+    asked = []
+
+    def answer(self, query, start_time, end_time, step):
+        asked.append((start_time, end_time))
+        at = [start_time.timestamp(), end_time.timestamp()]
+        return [{"metric": {}, "values": [[time, str(time)] for time in at]}]
+
+    monkeypatch.setattr(PrometheusConnect, "custom_query_range", answer)
+    end = FIRST_MOVE + timedelta(seconds=15_000)
+    (values,) = Prometheus("http://127.0.0.1:9").samples("up", FIRST_MOVE, end, 1).values()
+    assert len(asked) == 2
+    known = np.flatnonzero(~np.isnan(values))
+    assert known.tolist() == [0, 9_999, 10_000, 15_000]
+    assert values[known[2]] == FIRST_MOVE.timestamp() + 10_000
 
 
 def test_no_prometheus_is_a_metrics_error():

@@ -160,6 +160,7 @@ def seen(
         return Arm(
             version,
             {name: Counts.of(np.full(intervals, bad[index]), total) for name, bad in by_metric},
+            total.astype(float),
         )
 
     return Observations(
@@ -220,34 +221,90 @@ def test_a_wrong_split_holds_but_extreme_harm_goes_first():
     verdict = decide(swapped)
     assert verdict.kind == "hold"
     assert "the split is not as declared: 95.0%" in verdict.reason
+    ordinary = seen(requests=(100, 1900), errors=(0, 95))
+    assert decide(ordinary).kind == "hold"
     assert decide(seen(requests=(100, 1900), errors=(0, 900))).kind == "revert"
+
+
+def test_requests_without_an_answer_are_no_wrong_split():
+    hanging = seen(requests=(1900, 0), errors=(10, 0), slow=(10, 0), wrong=(50, 0))
+    sent = replace(hanging.candidate, routed=np.full(20, 100.0))
+    verdict = decide(replace(hanging, candidate=sent))
+    assert verdict.split is not None
+    assert not verdict.split.wrong
+
+
+def test_a_wrong_split_that_was_mended_is_forgiven():
+    good = seen(intervals=30)
+    weights = np.r_[np.full(10, 1.0), np.full(20, 5.0)]  # at 1% it had 5% of the requests
+    assert decide(replace(good, weights=weights)).kind == "advance"
+
+
+def test_a_percentage_of_a_persons_own_still_needs_the_margin_before_100():
+    verdict = decide(seen(percent=60, requests=(400, 600), errors=(4, 6)), percent=60)
+    assert verdict.kind == "hold"
+    assert any("to rule out that errorRate" in it for it in verdict.needed)
 
 
 def test_what_is_not_known_moves_nothing():
     good = seen()
     nothing = Counts.of(np.full(20, np.nan), np.full(20, np.nan))
-    blind = replace(good, candidate=Arm("1.5.0", dict.fromkeys(good.candidate.metrics, nothing)))
+    metrics = dict.fromkeys(good.candidate.metrics, nothing)
+    blind = replace(good, candidate=replace(good.candidate, metrics=metrics))
     assert decide(blind).kind == "no-data"
     assert decide(replace(good, declared_now=None)).kind == "no-data"
     assert "not in effect: 1% is" in decide(replace(good, declared_now=1.0)).reason
     assert "240 s old" in decide(good, late_seconds=240).reason
     assert decide(replace(good, weights=np.full(20, np.nan))).kind == "no-data"
     impossible = Counts.of(np.full(20, 500), np.full(20, 100))
-    broken = Arm("1.5.0", {**good.candidate.metrics, "errorRate": impossible})
-    assert decide(replace(good, candidate=broken)).kind == "no-data"
+    broken = {**good.candidate.metrics, "errorRate": impossible}
+    strange = replace(good, candidate=replace(good.candidate, metrics=broken))
+    assert decide(strange).kind == "no-data"
 
 
 def test_missing_labels_hold_where_accuracy_is_promised():
     good = seen()
     none = Counts.of(np.full(20, np.nan), np.full(20, np.nan))
-    unlabelled = Arm("1.5.0", {**good.candidate.metrics, "accuracy": none})
-    verdict = decide(replace(good, candidate=unlabelled))
+    unlabelled = {**good.candidate.metrics, "accuracy": none}
+    verdict = decide(replace(good, candidate=replace(good.candidate, metrics=unlabelled)))
     assert verdict.kind == "hold"
-    assert verdict.needed == ("counts of accuracy for both versions",)
+    assert verdict.needed == ("counts of accuracy for both versions at this step",)
 
 
-def test_alone_at_100_percent_the_slo_decides():
-    assert decide(seen(percent=100, errors=(0, 0)), percent=100).kind == "promote"
-    verdict = decide(seen(percent=100, errors=(0, 20)), percent=100)
-    assert verdict.kind == "revert"
-    assert "without the alpha guarantee" in verdict.reason
+def test_labels_of_an_earlier_step_do_not_carry_this_one():
+    good = seen(intervals=30)
+    weights = np.r_[np.full(10, 1.0), np.full(20, 5.0)]
+    labels = good.candidate.metrics["accuracy"]
+    stopped = Counts.of(labels.bad, np.where(weights == 1, labels.total, 0))
+    stopped = Counts.of(np.where(weights == 1, labels.bad, 0), stopped.total)
+    metrics = {**good.candidate.metrics, "accuracy": stopped}
+    late = replace(good, weights=weights, candidate=replace(good.candidate, metrics=metrics))
+    assert decide(late).needed == ("counts of accuracy for both versions at this step",)
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        ({"errors": (0, 0), "slow": (0, 0), "wrong": (0, 0)}, "promote"),
+        ({"errors": (0, 20)}, "revert"),
+        ({"slow": (0, 20)}, "revert"),
+        ({"wrong": (0, 30)}, "revert"),
+    ],
+)
+def test_alone_at_100_percent_every_slo_decides(bad, kind):
+    observed = seen(percent=100, requests=(0, 100), **bad)
+    verdict = decide(observed, percent=100)
+    assert verdict.kind == kind
+    assert ("without the alpha guarantee" in verdict.reason) == (kind == "revert")
+
+
+def test_a_breach_that_stable_had_too_has_a_shared_cause():
+    observed = seen(percent=100, requests=(1000, 100), errors=(200, 20))
+    weights = np.r_[np.full(5, 25.0), np.full(15, 100.0)]
+    verdict = decide(replace(observed, weights=weights), percent=100)
+    assert verdict.kind == "hold"
+    assert "stable was over it too: 20.00%" in verdict.reason
+
+
+def test_a_ceiling_of_all_is_never_breached():
+    assert not reached(ceiling_evidence(Counts.of([5], [5]), 1.0), ALPHA)
