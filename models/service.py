@@ -122,14 +122,14 @@ class Rejected(Declared):
 
 
 class Previous(Declared):
-    """The last stable version, kept for a while."""
+    """The last stable version, kept at least until then."""
 
     version: SemanticVersion
     until: AwareDatetime
 
 
 class KeepPrevious(Declared):
-    """How long the last stable version goes on running after a promotion."""
+    """How long, at least, the last stable version goes on running after a promotion."""
 
     for_seconds: DurationSeconds = Field(86400.0, alias="for")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models.errors import ConfigError, MetricsError, Problem
+from models.errors import ConfigError, MetricsError, Problem, StackFileError
 from models.service import Service
 from models.stack import load_stack
 from rollout import history
@@ -53,6 +53,8 @@ def drift_check(
 ) -> Iterator[Outcome]:
     """Judges every service in a rollout and edits the stack file.
 
+    Where somebody changed a rollout while it was judged, nothing is written: it holds.
+
     Args:
         stack_file: `Pulumi.<stack>.yaml`.
         stack: its name.
@@ -63,7 +65,6 @@ def drift_check(
 
     Raises:
         ConfigError: the stack file is wrong, or declares no service `only`.
-        StackFileError: a rollout was changed while it was judged.
     """
     declared = load_stack(stack_file)
     if only is not None and only not in declared.services:
@@ -76,7 +77,11 @@ def drift_check(
             )
             outcome = _outcome(name, service, verdict, edit, seen)
             if edit is not None and verdict is not None and service.rollout and not dry_run:
-                apply_edit(stack_file, name, service.rollout, edit, now)
+                try:
+                    apply_edit(stack_file, name, service.rollout, edit, now)
+                except StackFileError as error:
+                    yield _outcome(name, service, Verdict("hold", str(error)), None, seen)
+                    continue
                 _log(stack_file, stack, outcome, verdict, now)
             yield outcome
 

@@ -70,13 +70,15 @@ def start_rollout(
     The first version of all becomes stable at once.
 
     Raises:
-        StackFileError: the service is not declared, or a rollout is going on.
+        StackFileError: the service is not declared, a rollout is going on, the version is declared
+            with another digest, or this digest was taken back before.
     """
 
     def change(services: CommentedMap, stack: Stack) -> None:
         if name not in stack.services:
             raise StackFileError(f"{path}: no service {name}")
         service, declared = stack.services[name], services[name]
+        _check_new(path, service, version, entry["digest"])
         versions = declared.setdefault("versions", CommentedMap())
         versions[Quoted(version)] = _flow({key: Quoted(it) for key, it in entry.items()})
         if service.rollout is None:
@@ -89,6 +91,15 @@ def start_rollout(
         rollout["moves"] = _moves(service.strategy.steps[0].percent, now, why)
 
     return edit_services(path, change)
+
+
+def _check_new(path: Path, service: Service, version: str, digest: str) -> None:
+    known = service.versions.get(version)
+    if known and known.digest != digest:
+        raise StackFileError(f"{path}: version {version} is declared with another digest")
+    rejected = service.rollout.rejected if service.rollout else ()
+    if any(it.digest == digest for it in rejected):
+        raise StackFileError(f"{path}: version {version} was taken back before; see rejected")
 
 
 def reset_service(path: Path, name: str) -> Stack:
@@ -126,6 +137,9 @@ def _identity(rollout: Rollout) -> tuple[Any, ...]:
 
 
 def _move(rollout: CommentedMap, service: Service, edit: AddMove, now: datetime) -> None:
+    if service.rollout:
+        # A last move that a person dated in the future must not keep a revert from being written.
+        now = max(now, *(move.at for move in service.rollout.moves))
     rollout["moves"].append(_move_entry(edit.percent, now, edit.why))
     if edit.reject and service.rollout and service.rollout.candidate:
         digest = service.versions[service.rollout.candidate].digest

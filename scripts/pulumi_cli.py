@@ -34,10 +34,9 @@ class Pulumi:
     def select(self) -> None:
         """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""
         self._run("stack", "select", "--create", self._stack)
-        locks = [
-            json.loads(it.read_text()) for it in self._home.pulumi_state.rglob("locks/**/*.json")
-        ]
-        if locks and not any(psutil.pid_exists(lock["pid"]) for lock in locks):
+        files = self._home.pulumi_state.rglob("locks/**/*.json")
+        holders = [json.loads(file.read_text())["pid"] for file in files]
+        if holders and not any(_is_pulumi(pid) for pid in holders):
             self._run("cancel", "--yes", "--stack", self._stack)
 
     def up(self) -> None:
@@ -58,3 +57,10 @@ class Pulumi:
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
             raise RuntimeTargetError(f"pulumi {' '.join(arguments)} failed:\n{said}")
+
+
+def _is_pulumi(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).name() == "pulumi"
+    except psutil.NoSuchProcess:
+        return False

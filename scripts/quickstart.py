@@ -50,13 +50,14 @@ def quickstart(
 
 @contextmanager
 def _terminable() -> Generator[None]:
-    """Turns SIGTERM into an exception, so that what was started is ended."""
+    """Turns SIGTERM and a closed terminal into an exception, so that what was started is ended."""
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {it: signal.signal(it, leave) for it in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

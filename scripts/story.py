@@ -24,7 +24,7 @@ from local.embedded.processes import MARK
 from local.home import Home
 from models.errors import RuntimeTargetError
 from models.stack import load_stack
-from rollout import report
+from rollout import history, report
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence import evidence
 from rollout.plan import is_over
@@ -52,9 +52,12 @@ TRAIN_TIMEOUT_SECONDS = 300
 NEXT = (
     {"command": "git diff stacks", "what": "every move, as a reviewer would see it"},
     {"command": "xdg-open .modelramp/report.html", "what": "the report"},
-    {"command": "modelramp local up", "what": "start it all again, in the state the file declares"},
-    {"command": "drift-check --stack local --json", "what": "judge by hand"},
-    {"command": "modelramp local down", "what": "end every process"},
+    {
+        "command": ".venv/bin/modelramp local up",
+        "what": "start it all again, in the state the file declares",
+    },
+    {"command": ".venv/bin/drift-check --stack local --json", "what": "judge by hand"},
+    {"command": ".venv/bin/modelramp local down", "what": "end every process"},
 )
 
 
@@ -164,6 +167,10 @@ def _begin(file: Path, trained: dict[str, Any], story: Story) -> None:
     rollout = service.rollout
     after = rollout.percent if rollout and rollout.candidate else 100
     story.move(at, trained["version"], 0, after, "start", why)
+    line = {"at": at.isoformat(timespec="seconds"), "service": SERVICE}
+    line |= {"stable": rollout and rollout.stable, "candidate": rollout and rollout.candidate}
+    line |= {"from": 0, "to": after, "verdict": "start", "reason": why}
+    history.append(history.history_path(file, STACK, SERVICE), line)
 
 
 def _roll_out(
@@ -239,6 +246,8 @@ def _traffic(home: Home, gateway: str) -> Generator[Path]:
 def _summary(stats_file: Path) -> dict[str, Any]:
     """Returns what became of all requests; the traffic's last line says it."""
     line = json.loads(stats_file.read_text().splitlines()[-1])
+    if not line.get("summary"):
+        raise RuntimeTargetError("the traffic was killed; see .modelramp/logs/traffic.log")
     versions = line["versions"]
     return {
         "sent": line["sent"],

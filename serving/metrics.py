@@ -16,6 +16,7 @@ from prometheus_client import Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from models.metric_sources import METRIC_SOURCES
 from models.reference_profile import (
     OTHER,
     CategoricalDistribution,
@@ -28,10 +29,6 @@ from models.reference_profile import (
 from serving.errors import OUTCOMES, Outcome
 from serving.feedback import LABEL_OUTCOMES, LabelOutcome
 
-LATENCY_EDGES_MS: Final = (
-    *(1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750),
-    *(1000, 2500, 5000, 10000),
-)
 PROTOCOLS: Final = ("v1", "v2")
 MAX_UNPROFILED_CLASSES: Final = 50
 """Without a profile, predictions of further classes are counted together, as `other`."""
@@ -65,7 +62,7 @@ class ServerMetrics:
             "modelramp_request_seconds",
             "Seconds from a request's first byte to its answer's last; of those only that came as"
             " far as the model: ok, error, timeout.",
-            buckets=[edge / 1000 for edge in LATENCY_EDGES_MS],
+            buckets=[edge / 1000 for edge in METRIC_SOURCES["mlflow"].latency_edges_ms],
             registry=registry,
         )
         labels = PrometheusCounter(

@@ -130,7 +130,7 @@ def _wait(
     give_up_at = time.monotonic() + timeout_seconds
     now: dict[str, Any] | None = None
     while time.monotonic() < give_up_at:
-        now = _read_status(home)
+        now = status(home)
         if now is not None and reached(now):
             return now
         time.sleep(POLL_SECONDS)

@@ -96,7 +96,7 @@ def backends(route: Mapping[str, Any]) -> set[str]:
     return {
         backend["name"]
         for rule in route["spec"]["rules"]
-        if not _is_pinned(rule["matches"])
+        if not _is_pinned(rule)
         for backend in rule["backendRefs"]
         if backend.get("weight", 1) > 0
     }
@@ -179,10 +179,15 @@ def _response(resources: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version_info": version, "resources": resources}
 
 
-def _is_pinned(matches: Sequence[Mapping[str, Any]]) -> bool:
+def _matches(rule: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Returns a rule's matches; a rule without any matches every request."""
+    return rule.get("matches") or [{}]
+
+
+def _is_pinned(rule: Mapping[str, Any]) -> bool:
     return all(
         any(header["name"].lower() == VERSION_HEADER for header in match.get("headers", ()))
-        for match in matches
+        for match in _matches(rule)
     )
 
 
@@ -197,7 +202,7 @@ def _cluster_name(kind: str, namespace: str, backend: Mapping[str, Any]) -> str:
 def _clusters_of(route: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     namespace = route["metadata"].get("namespace", "default")
     for rule in route["spec"]["rules"]:
-        kind = "pin" if _is_pinned(rule["matches"]) else "service"
+        kind = "pin" if _is_pinned(rule) else "service"
         for backend in rule["backendRefs"]:
             yield _cluster_name(kind, namespace, backend), backend["name"]
         for backend, _ in _mirrors(rule):
@@ -240,7 +245,7 @@ def _entries(route: Mapping[str, Any]) -> Iterator[tuple[tuple[int, ...], dict[s
     namespace = route["metadata"].get("namespace", "default")
     for rule in route["spec"]["rules"]:
         action = _action(rule, namespace)
-        for match in rule.get("matches") or [{}]:
+        for match in _matches(rule):
             headers = [_header(header) for header in match.get("headers", ())]
             precedence, path = _path(match.get("path", {}))
             matcher = {**path, **({"headers": headers} if headers else {})}
@@ -264,7 +269,7 @@ def _header(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _action(rule: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    kind = "pin" if _is_pinned(rule["matches"]) else "service"
+    kind = "pin" if _is_pinned(rule) else "service"
     weighted = [
         {
             "name": _cluster_name(kind, namespace, backend),

@@ -81,7 +81,10 @@ def read_manifests(folder: Path) -> Manifests:
                     kinds.setdefault(item["kind"], []).append(item)
         except (YAMLError, KeyError, TypeError) as error:
             raise RuntimeTargetError(f"{path}: not a Kubernetes object: {error}") from error
-    services = [_inference_service(item) for item in kinds.get("InferenceService", [])]
+    try:
+        services = [_inference_service(item) for item in kinds.get("InferenceService", [])]
+    except KeyError as missing:
+        raise RuntimeTargetError(f"an InferenceService has no {missing}") from missing
     return Manifests(
         digest=digest,
         inference_services={f"{service.name}-predictor": service for service in services},

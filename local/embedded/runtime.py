@@ -95,13 +95,12 @@ class Runtime:
         self._write_prometheus()
         try:
             while not self._stopping.is_set():
-                self._error = None
-                self._read()
-                self._supervisor.apply(self._specs())
-                self._supervisor.tick()
-                self._make_bucket()
-                self._apply_routes()
-                self._write_prometheus()
+                try:
+                    self._error = None
+                    self._round()
+                except Exception as error:
+                    log.exception("round failed")
+                    self._error = f"{type(error).__name__}: {error}"
                 self._write_status()
                 self._stopping.wait(TICK_SECONDS)
         finally:
@@ -112,6 +111,14 @@ class Runtime:
     def stop(self) -> None:
         """Ends `run` soon; safe to call from a signal handler."""
         self._stopping.set()
+
+    def _round(self) -> None:
+        self._read()
+        self._supervisor.apply(self._specs())
+        self._supervisor.tick()
+        self._make_bucket()
+        self._apply_routes()
+        self._write_prometheus()
 
     # What should run.
 
@@ -207,7 +214,7 @@ class Runtime:
             endpoints = {name: self._ports_of(service) for name, service in self._running.items()}
             self._give_envoy("clusters", envoy.clusters(referring, endpoints))
             self._give_envoy("routes", routes)
-        except (RuntimeTargetError, KeyError, httpx.HTTPError) as error:
+        except (RuntimeTargetError, httpx.HTTPError) as error:
             self._error = f"routes not applied: {error}"
             return
         self._routes = accepted
@@ -226,6 +233,10 @@ class Runtime:
             if key in self._routes:
                 accepted[key] = self._routes[key]
         return accepted
+
+    def _has(self, route: dict[str, Any]) -> bool:
+        """Whether Envoy has confirmed the route as it is declared now."""
+        return self._routes.get(_key(route)) == route
 
     def _give_envoy(self, kind: str, response: dict[str, Any]) -> None:
         """Writes a configuration that changed, and waits until Envoy says it uses it."""
@@ -275,7 +286,9 @@ class Runtime:
     def _write_prometheus(self) -> None:
         folder = self._home.path / "prometheus"
         rule_files: dict[str, Any] = {}
-        applied = {key.split("/")[1] for key in self._routes if key not in self._pending}
+        applied = {
+            route["metadata"]["name"] for route in self._manifests.routes if self._has(route)
+        }
         for rule in self._manifests.rules:
             name = f"{_key(rule).replace('/', '.')}.rules.yml"
             if prometheus.services_recorded(rule) <= applied:
@@ -327,7 +340,7 @@ class Runtime:
         status = {
             "digest": self._manifests.digest,
             "applied": not (self._pending or error or self._reload_needed)
-            and len(self._routes) == len(self._manifests.routes),
+            and all(self._has(route) for route in self._manifests.routes),
             "error": error,
             "pending": self._pending,
             "endpoints": {

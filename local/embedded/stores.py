@@ -10,7 +10,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from local.embedded.files import write_json
+from local.embedded.files import write_text
 from local.embedded.processes import ProcessSpec, python
 
 BUCKET = "mlflow"
@@ -30,8 +30,7 @@ class Credentials:
         path = home / "store-credentials.json"
         if not path.exists():
             keys = {"access_key": secrets.token_hex(8), "secret_key": secrets.token_hex(20)}
-            write_json(path, keys)
-            path.chmod(0o600)
+            write_text(path, json.dumps(keys), mode=0o600)
         return cls(**json.loads(path.read_text()))
 
 

@@ -72,6 +72,21 @@ def test_no_metrics_change_nothing_and_are_not_logged(file: Path):
     assert not history(file)
 
 
+def test_an_edit_made_meanwhile_wins_and_stops_no_other_service(file: Path):
+    class Edited(Recorded):
+        def samples(self, query, start, end, step_seconds):
+            file.write_text(LOCAL.replace("percent: 5,", "percent: 3,"))
+            return super().samples(query, start, end, step_seconds)
+
+    fraud, churn = run(file, Edited())
+    assert fraud.verdict is not None
+    assert fraud.verdict.kind == "hold"
+    assert "changed meanwhile" in fraud.verdict.reason
+    assert churn.service == "churn"
+    assert "percent: 3," in file.read_text()
+    assert not history(file)
+
+
 def test_a_dry_run_decides_but_writes_nothing(file: Path):
     assert run(file, Recorded(), dry_run=True)[0].to_percent == 25
     assert file.read_text() == LOCAL

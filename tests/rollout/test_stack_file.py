@@ -12,7 +12,7 @@ from models.service import Rollout
 from models.stack import load_stack
 from rollout.plan import AddMove, Promote
 from rollout.stack_file import apply_edit, reset_service, stack_path, start_rollout
-from tests.stacks import DIGEST, LOCAL
+from tests.stacks import DIGEST, LOCAL, OTHER
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -69,10 +69,26 @@ def test_a_human_edit_wins(file: Path):
 
 
 def test_an_edit_that_would_not_be_valid_is_not_written(file: Path):
-    early = datetime(2026, 11, 23, 1, tzinfo=UTC)
-    with pytest.raises(ConfigError, match="in order of time"):
-        apply_edit(file, "fraud", rollout_of(file), AddMove(25, "fine"), early)
+    with pytest.raises(ConfigError, match="less than or equal to 100"):
+        apply_edit(file, "fraud", rollout_of(file), AddMove(101, "fine"), NOW)
     assert file.read_text() == LOCAL
+
+
+def test_a_last_move_in_the_future_does_not_stop_a_revert(file: Path):
+    early = datetime(2026, 11, 23, 1, tzinfo=UTC)
+    apply_edit(file, "fraud", rollout_of(file), AddMove(0, "harm", reject=True), early)
+    assert rollout_of(file).percent == 0
+    assert rollout_of(file).moves[-1].at == datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+def test_a_digest_that_was_taken_back_is_not_tried_again(file: Path):
+    apply_edit(file, "fraud", rollout_of(file), AddMove(0, "harm", reject=True), NOW)
+    entry = {"uri": "s3://m/b", "digest": OTHER, "registry": "models:/fraud/16"}
+    with pytest.raises(StackFileError, match="taken back before"):
+        start_rollout(file, "fraud", "1.6.0", entry, now=NOW, why="again")
+    changed_content = {**entry, "digest": DIGEST}
+    with pytest.raises(StackFileError, match="another digest"):
+        start_rollout(file, "fraud", "1.5.0", changed_content, now=NOW, why="again")
 
 
 def test_a_layout_that_can_not_be_kept_is_refused(file: Path):
