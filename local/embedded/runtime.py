@@ -98,9 +98,10 @@ class Runtime:
                 try:
                     self._error = None
                     self._round()
-                except Exception as error:
-                    log.exception("round failed")
+                except Exception as error:  # one odd object must not end all servers
                     self._error = f"{type(error).__name__}: {error}"
+                    if self._error != self._status.get("error"):
+                        log.exception("round failed")
                 self._write_status()
                 self._stopping.wait(TICK_SECONDS)
         finally:

@@ -80,6 +80,13 @@ def test_only_unpinned_backends_with_a_share_must_be_ready():
     assert envoy.backends(route(PINNED, gone)) == {"a-predictor"}
 
 
+def test_a_rule_without_matches_takes_every_request():
+    everything = {key: value for key, value in SPLIT.items() if key != "matches"}
+    (entry,) = routes_of(everything)
+    assert entry["match"] == {"prefix": "/"}
+    assert envoy.backends(route(everything)) == {"a-predictor", "b-predictor"}
+
+
 def test_the_same_routes_have_the_same_version_and_others_another():
     versions = {
         envoy.route_configuration([route(*rules)])["version_info"]
