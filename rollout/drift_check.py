@@ -12,7 +12,7 @@ from models.service import Service
 from models.stack import load_stack
 from rollout import history
 from rollout.collect import Metrics, collect
-from rollout.judge import Observations, Verdict, judge
+from rollout.judge import Verdict, judge
 from rollout.plan import AddMove, Edit, is_over, plan
 from rollout.stack_file import apply_edit
 
@@ -29,7 +29,6 @@ class Outcome:
         candidate: version.
         from_percent: the candidate's share before.
         to_percent: the candidate's share after.
-        seen: what the verdict rests on.
     """
 
     service: str
@@ -39,7 +38,6 @@ class Outcome:
     candidate: str | None
     from_percent: int
     to_percent: int
-    seen: Observations | None = None
 
 
 def drift_check(
@@ -72,15 +70,13 @@ def drift_check(
         raise ConfigError([Problem(str(stack_file), f"no service {only!r}; there are: {known}")])
     for name, service in declared.services.items():
         if only in (None, name):
-            verdict, edit, seen, now = _decide(
-                name, service, declared.cluster.namespace, metrics, clock
-            )
-            outcome = _outcome(name, service, verdict, edit, seen)
+            verdict, edit, now = _decide(name, service, declared.cluster.namespace, metrics, clock)
+            outcome = _outcome(name, service, verdict, edit)
             if edit is not None and verdict is not None and service.rollout and not dry_run:
                 try:
                     apply_edit(stack_file, name, service.rollout, edit, now)
                 except StackFileError as error:
-                    yield _outcome(name, service, Verdict("hold", str(error)), None, seen)
+                    yield _outcome(name, service, Verdict("hold", str(error)), None)
                     continue
                 _log(stack_file, stack, outcome, verdict, now)
             yield outcome
@@ -92,16 +88,16 @@ def _decide(
     namespace: str,
     metrics: Metrics,
     clock: Callable[[], datetime],
-) -> tuple[Verdict | None, Edit | None, Observations | None, datetime]:
+) -> tuple[Verdict | None, Edit | None, datetime]:
     now = clock()
     if is_over(service):
-        return None, None, None, now
+        return None, None, now
     try:
         seen = collect(name, service, namespace, metrics, now)
     except MetricsError as error:
-        return Verdict("no-data", str(error)), None, None, now
+        return Verdict("no-data", str(error)), None, now
     verdict = judge(service, seen, now)
-    return verdict, plan(service, verdict), seen, now
+    return verdict, plan(service, verdict), now
 
 
 def _outcome(
@@ -109,7 +105,6 @@ def _outcome(
     service: Service,
     verdict: Verdict | None,
     edit: Edit | None,
-    seen: Observations | None,
 ) -> Outcome:
     rollout = service.rollout
     percent = rollout.percent if rollout else 0
@@ -121,7 +116,6 @@ def _outcome(
         candidate=rollout.candidate if rollout else None,
         from_percent=percent,
         to_percent=edit.percent if isinstance(edit, AddMove) else percent,
-        seen=seen,
     )
 
 
@@ -129,8 +123,8 @@ def _log(stack_file: Path, stack: str, outcome: Outcome, verdict: Verdict, now: 
     line = history.line_of(
         now,
         outcome.service,
-        (outcome.stable or "", outcome.candidate),
+        (outcome.stable, outcome.candidate),
         (outcome.from_percent, outcome.to_percent),
-        verdict,
+        history.as_json(verdict),
     )
     history.append(history.history_path(stack_file, stack, outcome.service), line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ def append(path: Path, line: dict[str, Any]) -> None:
 def line_of(
     at: datetime,
     service: str,
-    versions: tuple[str, str | None],
+    versions: tuple[str | None, str | None],
     percents: tuple[int, int],
-    verdict: Verdict,
+    decided: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the log line of a move.
 
@@ -40,7 +41,7 @@ def line_of(
         service: the model service.
         versions: stable and candidate.
         percents: the candidate's share before and after, percent.
-        verdict: what it rests on.
+        decided: `verdict`, `reason` and what they rest on, such as `as_json` gives.
     """
     return {
         "at": at.isoformat(timespec="seconds"),
@@ -49,7 +50,7 @@ def line_of(
         "candidate": versions[1],
         "from": percents[0],
         "to": percents[1],
-        **as_json(verdict),
+        **decided,
     }
 
 

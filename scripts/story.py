@@ -167,9 +167,9 @@ def _begin(file: Path, trained: dict[str, Any], story: Story) -> None:
     rollout = service.rollout
     after = rollout.percent if rollout and rollout.candidate else 100
     story.move(at, trained["version"], 0, after, "start", why)
-    line = {"at": at.isoformat(timespec="seconds"), "service": SERVICE}
-    line |= {"stable": rollout and rollout.stable, "candidate": rollout and rollout.candidate}
-    line |= {"from": 0, "to": after, "verdict": "start", "reason": why}
+    versions = (rollout.stable, rollout.candidate) if rollout else (None, None)
+    decided = {"verdict": "start", "reason": why}
+    line = history.line_of(at, SERVICE, versions, (0, after), decided)
     history.append(history.history_path(file, STACK, SERVICE), line)
 
 

@@ -132,7 +132,7 @@ def judge(service: Service, seen: Observations, now: datetime) -> Verdict:
     if not np.any(usable(_both(seen, ERRORS), compared)):
         return Verdict("no-data", "no settled interval in which both versions were counted")
     metrics = tuple(_metric(service, seen, name, compared) for name in _active(service))
-    split = _split(seen)
+    split = _split(seen, compared)
     step = usable(_both(seen, ERRORS), seen.present_step())
     requests = int(seen.candidate.metrics[ERRORS].total[step].sum())
     seconds = float(seen.interval_seconds * step.sum())
@@ -183,6 +183,11 @@ def _active(service: Service) -> tuple[str, ...]:
     return tuple(name for name in METRICS if name != "accuracy" or service.slo.accuracy)
 
 
+def _alpha_share(service: Service) -> float:
+    """Returns each metric's part of alpha."""
+    return service.judge.alpha / len(_active(service))
+
+
 def _both(seen: Observations, name: str) -> tuple[Counts, Counts]:
     return seen.stable.metrics[name], seen.candidate.metrics[name]
 
@@ -211,7 +216,7 @@ def _metric(service: Service, seen: Observations, name: str, compared: Mask) -> 
     stable, candidate = (arm.where(mask) for arm in arms)
     step = usable(arms, seen.present_step())
     margin, guess = _margin(service, name), _guess(service, name)
-    alpha = service.judge.alpha / len(_active(service))
+    alpha = _alpha_share(service)
     harm = _peak(harm_evidence(stable, candidate, margin, guess))
     ruled_out = _peak(margin_evidence(arms[0].where(step), arms[1].where(step), margin, guess))
     lower, upper = difference_bounds(stable, candidate, guess, alpha)
@@ -232,10 +237,10 @@ def _metric(service: Service, seen: Observations, name: str, compared: Mask) -> 
     )
 
 
-def _split(seen: Observations) -> SplitVerdict | None:
+def _split(seen: Observations, compared: Mask) -> SplitVerdict | None:
     """Tests the present step alone: a wrong split that was mended is forgiven."""
     stable, candidate = seen.stable.routed, seen.candidate.routed
-    mask = seen.present_step() & ~np.isnan(stable + candidate)
+    mask = compared & seen.present_step() & ~np.isnan(stable + candidate)
     percents, mine = seen.weights[mask], candidate[mask]
     total = mine + stable[mask]
     if total.sum() == 0:
@@ -275,7 +280,7 @@ def _breach(service: Service, seen: Observations, name: str) -> tuple[Kind, str]
     stable, candidate = _both(seen, name)
     ceiling = _allowed(service, name)
     alone = candidate.where(usable([candidate], seen.present_step()))
-    alpha = service.judge.alpha / len(_active(service))
+    alpha = _alpha_share(service)
     if _peak(ceiling_evidence(alone, ceiling)) < -math.log(alpha):
         return None
     bad, total = _sum(alone)

@@ -240,6 +240,20 @@ def test_a_wrong_split_that_was_mended_is_forgiven():
     assert decide(replace(good, weights=weights)).kind == "advance"
 
 
+def test_a_rollout_that_a_person_set_to_0_holds_and_has_no_split():
+    observed = seen(intervals=30, percent=0)
+    weights = np.r_[np.full(20, 5.0), np.zeros(10)]
+    served = weights > 0
+    metrics = {
+        name: Counts.of(np.where(served, counts.bad, 0), np.where(served, counts.total, 0))
+        for name, counts in observed.candidate.metrics.items()
+    }
+    candidate = Arm("1.5.0", metrics, np.where(served, 100.0, 0.0))
+    verdict = decide(replace(observed, weights=weights, candidate=candidate), percent=0)
+    assert verdict.kind == "hold"
+    assert verdict.split is None
+
+
 def test_a_percentage_of_a_persons_own_still_needs_the_margin_before_100():
     verdict = decide(seen(percent=60, requests=(400, 600), errors=(4, 6)), percent=60)
     assert verdict.kind == "hold"
