@@ -71,6 +71,13 @@ class Margin(Declared):
     accuracy: Share = 0.01
 
 
+class Deadline(Declared):
+    """What is done with a step that stays undecided: policy, not evidence."""
+
+    after_seconds: DurationSeconds = Field(86400.0, alias="after")
+    then: Literal["hold", "revert"] = "hold"
+
+
 class Judge(Declared):
     """How sure the judge must be.
 
@@ -80,6 +87,8 @@ class Judge(Declared):
         min_requests: the candidate's least requests at a step, for advance only.
         settle_seconds: time after a move of which no metric counts.
         interval_seconds: width of one interval of counts.
+        ready_deadline_seconds: a candidate that is not Ready for so long is taken back.
+        deadline: for how long a step may stay undecided.
     """
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
@@ -87,6 +96,70 @@ class Judge(Declared):
     min_requests: int = Field(500, ge=1)
     settle_seconds: DurationSeconds = Field(120.0, alias="settle")
     interval_seconds: DurationSeconds = Field(60.0, alias="interval")
+    ready_deadline_seconds: DurationSeconds = Field(600.0, alias="readyDeadline")
+    deadline: Deadline = Field(default_factory=lambda: Deadline.model_validate({}))
+
+
+class Tolerance(Declared):
+    """How far two distributions may be apart, and what follows where they are further.
+
+    Attributes:
+        tolerance: total variation distance, 0 to 1: the share that would have to change place.
+        then: `hold` keeps the percentage and alerts, `alert` only alerts.
+    """
+
+    tolerance: Share
+    then: Literal["hold", "alert"] = "hold"
+
+
+class PredictionTolerance(Declared):
+    """The same of predictions; a better model predicts differently, so `revert` is a choice."""
+
+    tolerance: Share = 0.1
+    then: Literal["hold", "alert", "revert"] = "hold"
+
+
+class Drift(Declared):
+    """Which differences of distributions matter.
+
+    Attributes:
+        predictions: of the candidate against stable.
+        features: of what the candidate was asked against what stable was asked; a difference
+            means a broken split, or skew.
+        reference: of either version against its training data; a reason to train again.
+    """
+
+    predictions: PredictionTolerance = Field(
+        default_factory=lambda: PredictionTolerance.model_validate({})
+    )
+    features: Tolerance = Field(
+        default_factory=lambda: Tolerance.model_validate({"tolerance": 0.05})
+    )
+    reference: Tolerance = Field(
+        default_factory=lambda: Tolerance.model_validate({"tolerance": 0.1, "then": "alert"})
+    )
+
+
+class ExtraTest(Declared):
+    """A test by name, beside the judge's own: it may hold or alert, never revert.
+
+    Attributes:
+        test: `ks`, `chi-squared` and `mann-whitney` compare distributions, at level `limit` over
+            all looks together; `psi` compares them with the index `limit`; `sustained` asks
+            whether a rate was above `limit` without a break.
+        of: name of a distribution (`predictions` or a feature), or of a metric for `sustained`.
+        against: what the candidate's distribution is compared with.
+        limit: level, index or rate.
+        for_seconds: for how long, with `sustained`.
+        then: `hold` keeps the percentage and alerts, `alert` only alerts.
+    """
+
+    test: Literal["ks", "chi-squared", "mann-whitney", "psi", "sustained"]
+    of: str
+    against: Literal["stable", "reference"] = "stable"
+    limit: Annotated[float, Field(gt=0)]
+    for_seconds: DurationSeconds = Field(900.0, alias="for")
+    then: Literal["hold", "alert"] = "alert"
 
 
 class Alert(Declared):
@@ -171,6 +244,8 @@ class Service(Declared):
         owner: the team that answers for it.
         risk: decides which policies are mandatory.
         versions: every version that may run, by semantic version.
+        drift: which differences of distributions matter.
+        extra_tests: tests by name, beside the judge's own.
         rollout: which of them are served, and at what share; absent until the first deployment.
         keep_previous: how long the last stable version is kept after a promotion.
     """
@@ -183,6 +258,8 @@ class Service(Declared):
     slo: Slo
     margin: Margin = Field(default_factory=lambda: Margin.model_validate({}))
     judge: Judge = Field(default_factory=lambda: Judge.model_validate({}))
+    drift: Drift = Field(default_factory=lambda: Drift.model_validate({}))
+    extra_tests: tuple[ExtraTest, ...] = ()
     alerts: tuple[Alert, ...] = ()
     keep_previous: KeepPrevious = Field(default_factory=lambda: KeepPrevious.model_validate({}))
     rollout: Rollout | None = None

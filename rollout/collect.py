@@ -8,6 +8,7 @@ what it shows then is the count since.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from models.errors import MetricsError
 from models.metric_sources import METRIC_SOURCES
 from models.names import DECLARED_PERCENT
 from models.service import Service
-from rollout.judge import Arm, Counts, Observations
+from rollout.judge import Arm, Categories, Counts, Observations
+from rollout.judge.compare import PREDICTIONS
 from rollout.judge.series import Floats, Mask
 
 COUNTERS = (
@@ -31,6 +33,9 @@ COUNTERS = (
     "labelled",
     "correct",
     "predictions",
+    "features",
+    "reference",
+    "ready",
 )
 
 Series = Mapping[tuple[tuple[str, str], ...], Floats]
@@ -93,14 +98,22 @@ class Reader:
             "latency": Counts(answered - total(read["latency_bucket"], self.intervals), answered),
             "accuracy": Counts(labelled - total(read["correct"], self.intervals), labelled),
         }
-        predictions = read["predictions"]
-        buckets = sorted({dict(labels).get("bucket", "") for labels in predictions})
+        counted = {PREDICTIONS: read["predictions"], **_by_label(read["features"], "feature")}
+        categories = {name: self._categories(series) for name, series in counted.items() if series}
         return Arm(
             version,
             by_metric,
             total(routed, self.intervals),
-            {bucket: total(_of_bucket(predictions, bucket), self.intervals) for bucket in buckets},
+            categories=categories,
+            reference=_reference(read["reference"], categories),
+            ready=_ready(read["ready"]),
         )
+
+    def _categories(self, series: Series) -> Categories:
+        by_bucket = _by_label(series, "bucket")
+        names = tuple(sorted(by_bucket, key=_upper_edge))
+        counts = [total(by_bucket[name], self.intervals, beside=series) for name in names]
+        return Categories(names, np.stack(counts, axis=1))
 
     def _selector(self, counter: str, version: str) -> str:
         return METRIC_SOURCES[self.service.runtime.kind].selector(
@@ -189,5 +202,40 @@ def _before_first(values: Floats) -> Mask:
     return np.cumsum(~np.isnan(values), axis=1) == 0
 
 
-def _of_bucket(series: Series, bucket: str) -> Series:
-    return {key: row for key, row in series.items() if dict(key).get("bucket", "") == bucket}
+def _by_label(series: Series, label: str) -> dict[str, dict[tuple[tuple[str, str], ...], Floats]]:
+    """Groups series by the value of a label."""
+    groups: dict[str, dict[tuple[tuple[str, str], ...], Floats]] = {}
+    for key, row in series.items():
+        groups.setdefault(dict(key).get(label, ""), {})[key] = row
+    return groups
+
+
+def _upper_edge(bucket: str) -> tuple[float, str]:
+    """Orders the buckets of numbers, `(1.5,2]`, by their upper edge, all else by name behind."""
+    match = re.fullmatch(r"\(.+,(.+)\]", bucket)
+    return (float(match[1]) if match else math.inf, bucket)
+
+
+def _reference(series: Series, categories: Mapping[str, Categories]) -> dict[str, Floats]:
+    """Returns the shares at training time of what was counted, in the order of its buckets."""
+    shares: dict[tuple[str, str], float] = {}
+    for key, row in series.items():
+        labels = dict(key)
+        name = PREDICTIONS if labels.get("kind") == "prediction" else labels.get("feature", "")
+        known = row[~np.isnan(row)]
+        if len(known):
+            shares[name, labels.get("bucket", "")] = float(known[-1])
+    return {
+        name: np.array([shares[name, bucket] for bucket in counted.names])
+        for name, counted in categories.items()
+        if all((name, bucket) in shares for bucket in counted.names)
+    }
+
+
+def _ready(series: Series) -> Floats | None:
+    """Returns 1 where any endpoint could take requests at the end of an interval, 0 where none."""
+    if not series:
+        return None
+    endpoints = np.array([*series.values()])[:, 1:]
+    known = ~np.all(np.isnan(endpoints), axis=0)
+    return np.where(known, (np.nansum(endpoints, axis=0) > 0).astype(float), np.nan)

@@ -12,7 +12,7 @@ from models.service import Service
 from models.stack import load_stack
 from rollout import history
 from rollout.collect import Metrics, collect
-from rollout.judge import Verdict, judge
+from rollout.judge import Terms, Verdict, judge
 from rollout.plan import AddMove, Edit, is_over, plan
 from rollout.stack_file import apply_edit
 
@@ -96,7 +96,7 @@ def _decide(
         seen = collect(name, service, namespace, metrics, now)
     except MetricsError as error:
         return Verdict("no-data", str(error)), None, now
-    verdict = judge(service, seen, now)
+    verdict = judge(Terms.of(service), seen, now)
     return verdict, plan(service, verdict), now
 
 

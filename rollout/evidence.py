@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rollout.drift_check import Outcome
+from rollout.judge.verdict import Shown
 
 
 def evidence(outcome: Outcome) -> list[dict[str, str]]:
@@ -17,17 +18,32 @@ def evidence(outcome: Outcome) -> list[dict[str, str]]:
             "name": metric.name,
             "stable": _ratio(metric.stable),
             "candidate": _ratio(metric.candidate),
-            "difference": f"{100 * metric.difference:+.2f}",
-            "bounds": f"{100 * metric.lower:+.1f} to {100 * metric.upper:+.1f}",
-            "harm": f"{metric.harm_e_value:.3g} ({1 / metric.alpha_share:.0f})",
+            "difference": "none" if metric.difference is None else _points(metric.difference),
+            "bounds": f"{_bound(metric.lower)} to {_bound(metric.upper)}",
+            "harm": f"{_e_value(metric.e_value)} ({1 / metric.alpha:.0f})",
             "margin": f"{100 * metric.margin:g}",
-            "against": f"{metric.margin_e_value:.3g}",
+            "against": _e_value(metric.margin_e_value),
             "says": "harm" if metric.harmful else "ruled out" if metric.ruled_out else "open",
         }
         for metric in verdict.metrics
     ]
 
 
-def _ratio(pair: tuple[int, int]) -> str:
-    bad, whole = pair
-    return f"{bad:,} of {whole:,} ({bad / whole:.2%})" if whole else "none"
+def _ratio(shown: Shown) -> str:
+    if shown.rate is None:
+        return "none"
+    if shown.bad is None:
+        return f"mean {shown.rate:.4g} of {shown.total:,}"
+    return f"{shown.bad:,} of {shown.total:,} ({shown.rate:.2%})"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"
+
+
+def _bound(difference: float | None) -> str:
+    return "unknown" if difference is None else f"{100 * difference:+.1f}"
+
+
+def _e_value(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

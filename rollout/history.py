@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from datetime import datetime
@@ -65,7 +66,8 @@ def _camel(value: Any) -> Any:
         return {_camel_key(key): _camel(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_camel(item) for item in value]
-    return value
+    # JSON has no infinity, and no number for nothing.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _camel_key(key: str) -> str:

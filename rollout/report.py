@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from models.service import Service
 from rollout.collect import Metrics, Reader
 from rollout.drift_check import Outcome
-from rollout.judge.series import Counts, Floats
+from rollout.judge.series import Categories, Counts, Floats
 
 STEP_SECONDS = 2.0
 _COLOURS = ("#4c78a8", "#54a24b", "#e45756", "#b279a2", "#f58518")
@@ -70,7 +70,9 @@ def read_timeline(
             metric: {version: _share_of_bad(arm.metrics[metric]) for version, arm in arms.items()}
             for metric in ("errorRate", "latency", "accuracy")
         },
-        predictions={version: _shares(arm.predictions) for version, arm in arms.items()},
+        predictions={
+            version: _shares(arm.categories["predictions"]) for version, arm in arms.items()
+        },
     )
 
 
@@ -139,9 +141,9 @@ def _share_of_bad(counts: Counts) -> Floats:
     return _share(counts.bad, counts.total)
 
 
-def _shares(counts: Mapping[str, Floats]) -> dict[str, Floats]:
-    whole = np.sum(list(counts.values()), axis=0)
-    return {name: _share(part, whole) for name, part in counts.items()}
+def _shares(counted: Categories) -> dict[str, Floats]:
+    whole = counted.counts.sum(axis=1)
+    return {name: _share(counted.counts[:, k], whole) for k, name in enumerate(counted.names)}
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
@@ -166,7 +168,7 @@ def _draw_bounds(
             for at, outcome in checks
             if outcome.candidate == version and outcome.verdict
             for metric in outcome.verdict.metrics
-            if metric.name == "errorRate"
+            if metric.name == "errorRate" and metric.lower is not None and metric.upper is not None
         ]
         if rows:
             at, *bounds = np.array(rows).T

@@ -1,7 +1,7 @@
 """Where each runtime's numbers come from, as data: one YAML file a runtime.
 
-Every entry is a PromQL selector of a cumulative counter, so that counts can be had exactly, as
-differences of samples; `$namespace`, `$service`, `$version` and `$predictor` are
+Every entry but the last two is a PromQL selector of a cumulative counter, so that counts can be had
+exactly, as differences of samples; `$namespace`, `$service`, `$version` and `$predictor` are
 replaced, and `$edge` by a regular expression that matches one bucket's edge.
 """
 
@@ -30,6 +30,9 @@ class MetricSource(BaseModel):
         labelled: predictions whose true label has arrived.
         correct: those of them that were right.
         predictions: predictions by label `bucket`.
+        features: feature values by labels `feature` and `bucket`.
+        reference: shares at training time by labels `kind`, `feature` and `bucket`; a gauge.
+        ready: above 0 where the version can take requests; a gauge.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +46,9 @@ class MetricSource(BaseModel):
     labelled: str
     correct: str
     predictions: str
+    features: str
+    reference: str
+    ready: str
 
     def selector(
         self, counter: str, *, namespace: str, service: str, version: str, edge_ms: float = 0

@@ -18,8 +18,8 @@ class Counts:
     """How many of how many, per interval; NaN where a scrape is missing.
 
     Attributes:
-        bad: shape (T,): failed, slow or wrongly predicted.
-        total: shape (T,): requests, or labels that arrived.
+        bad: shape (..., T): failed, slow or wrongly predicted.
+        total: shape (..., T): requests, or labels that arrived.
     """
 
     bad: Floats
@@ -36,9 +36,94 @@ class Counts:
         with np.errstate(invalid="ignore"):
             return (self.bad >= 0) & (self.bad <= self.total)
 
-    def where(self, mask: Mask) -> Counts:
-        """Keeps the intervals of a mask."""
-        return Counts(self.bad[mask], self.total[mask])
+    @property
+    def impossible(self) -> Mask:
+        """Where both numbers are there and can't be: more bad ones than there are."""
+        with np.errstate(invalid="ignore"):
+            return (self.bad > self.total) & (self.total >= 0)
+
+    def within(self, mask: Mask) -> Counts:
+        """Counts nothing outside of a mask; the grid stays."""
+        return Counts(np.where(mask, self.bad, 0.0), np.where(mask, self.total, 0.0))
+
+    def sum(self) -> tuple[int, int]:
+        """Returns (bad, total) over all intervals."""
+        return round(float(self.bad.sum())), round(float(self.total.sum()))
+
+
+@dataclass(frozen=True)
+class Values:
+    """A measured quantity, per interval; NaN where a scrape is missing.
+
+    Attributes:
+        sum: shape (..., T).
+        sum_squares: shape (..., T).
+        count: shape (..., T): how many values were added up.
+    """
+
+    sum: Floats
+    sum_squares: Floats
+    count: Floats
+
+    @property
+    def known(self) -> Mask:
+        """Where all three are there and possible: a variance is never below 0."""
+        with np.errstate(invalid="ignore"):
+            tolerance = 1e-9 * np.abs(self.sum_squares)
+            spread = self.sum_squares * self.count - self.sum**2
+            return (self.count >= 0) & (spread >= -tolerance * np.maximum(self.count, 1))
+
+    def within(self, mask: Mask) -> Values:
+        """Counts nothing outside of a mask; the grid stays."""
+        return Values(*(np.where(mask, it, 0.0) for it in (self.sum, self.sum_squares, self.count)))
+
+
+@dataclass(frozen=True)
+class Categories:
+    """How many fell into each of K categories, or buckets of a histogram, per interval.
+
+    Attributes:
+        names: K of them.
+        counts: shape (..., T, K); NaN where a scrape is missing.
+    """
+
+    names: tuple[str, ...]
+    counts: Floats
+
+    @property
+    def known(self) -> Mask:
+        """Where all are there and possible."""
+        with np.errstate(invalid="ignore"):
+            return np.all(self.counts >= 0, axis=-1)
+
+    def within(self, mask: Mask) -> Categories:
+        """Counts nothing outside of a mask; the grid stays."""
+        return Categories(self.names, np.where(mask[..., None], self.counts, 0.0))
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """A latency histogram per interval, cumulative as Prometheus keeps it.
+
+    Attributes:
+        edges_ms: K upper edges, rising, the last one infinite; milliseconds.
+        counts: shape (T, K): requests answered within each edge; NaN where a scrape is missing.
+    """
+
+    edges_ms: tuple[float, ...]
+    counts: Floats
+
+    def slower_than(self, threshold_ms: float) -> Counts:
+        """Returns how many requests took longer than an edge.
+
+        Raises:
+            ValueError: the threshold is no edge, so that nobody counted.
+        """
+        if threshold_ms not in self.edges_ms:
+            edges = ", ".join(f"{edge:g}" for edge in self.edges_ms)
+            raise ValueError(f"{threshold_ms:g} ms is no edge of the histogram: {edges}")
+        total = self.counts[:, -1]
+        return Counts(total - self.counts[:, self.edges_ms.index(threshold_ms)], total)
 
 
 @dataclass(frozen=True)
@@ -47,15 +132,25 @@ class Arm:
 
     Attributes:
         version: its semantic version.
-        metrics: by name: errorRate, latency, accuracy.
+        metrics: by name: errorRate, latency, accuracy; only those that are measured.
         routed: requests sent to it, also those not answered yet.
-        predictions: by what was predicted.
+        values: measured quantities, by name.
+        categories: predictions and features, by name.
+        buckets: its whole latency histogram, where that is read.
+        pods: by metric: the same counts for each pod, shape (P, T).
+        reference: shares at training time, by the name of the categories, each of shape (K,).
+        ready: 1 where the version was Ready, 0 where not, NaN where not known; shape (T,).
     """
 
     version: str
     metrics: dict[str, Counts]
     routed: Floats
-    predictions: dict[str, Floats] = field(default_factory=dict[str, Floats])
+    values: dict[str, Values] = field(default_factory=dict[str, Values])
+    categories: dict[str, Categories] = field(default_factory=dict[str, Categories])
+    buckets: Buckets | None = None
+    pods: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    reference: dict[str, Floats] = field(default_factory=dict[str, Floats])
+    ready: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +189,8 @@ class Observations:
         return mask
 
 
-def usable(counts: Sequence[Counts], mask: Mask) -> Mask:
-    """Marks the intervals of `mask` in which every arm's counts are known."""
-    for each in counts:
+def usable(series: Sequence[Counts | Values | Categories], mask: Mask) -> Mask:
+    """Marks the intervals of `mask` in which all of the series are known."""
+    for each in series:
         mask = mask & each.known
     return mask

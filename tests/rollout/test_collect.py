@@ -84,7 +84,7 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     assert seen.stable.metrics["errorRate"].total.tolist() == [990] * 60 + [950] * 60
     assert seen.candidate.metrics["errorRate"].bad.tolist() == [0] * 120
     assert seen.stable.metrics["latency"].bad.tolist() == [1] * 120
-    assert seen.candidate.predictions["yes"].tolist() == [2] * 120
+    assert seen.candidate.categories["predictions"].counts.tolist() == [[8, 2]] * 120
     assert seen.present_step().sum() == 59
     assert any("service/models/fraud-v1-5-0-predictor/80/http" in it for it in metrics.queries)
     assert any('le=~"250([.]0)?"' in query for query in metrics.queries)

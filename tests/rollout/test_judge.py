@@ -12,10 +12,11 @@ from scipy.stats import binom
 
 from models.service import Service
 from models.stack import parse_stack
-from rollout.judge import Arm, Counts, Observations, Verdict, judge
+from rollout.judge import Arm, Counts, Observations, Terms, Verdict, judge
+from rollout.judge.bounds import difference_bounds
 from rollout.judge.e_process import (
     ceiling_evidence,
-    difference_bounds,
+    extreme_evidence,
     harm_evidence,
     margin_evidence,
     split_evidence,
@@ -52,7 +53,9 @@ def reached(evidence: np.ndarray, level: float) -> bool:
 def test_healthy_rollouts_are_reverted_at_most_alpha_of_the_time(rates, margin):
     rng = np.random.default_rng(7)
     runs = 400
-    false = sum(reached(harm_evidence(*arms(rng, rates), margin, 0.01), ALPHA) for _ in range(runs))
+    false = sum(
+        reached(harm_evidence(*arms(rng, rates), margin, 0.01, ALPHA), ALPHA) for _ in range(runs)
+    )
     # 11 of 400 has a probability under 0.3% at 1%.
     assert false <= 10
 
@@ -66,23 +69,25 @@ def test_rates_that_change_with_the_split_are_no_harm():
         Counts.of(np.r_[n.bad, d.bad], np.r_[n.total, d.total])
         for n, d in zip(night, day, strict=True)
     )
-    assert not reached(harm_evidence(stable, candidate, 0.0, 0.01), ALPHA)
+    assert not reached(harm_evidence(stable, candidate, 0.0, 0.01, ALPHA), ALPHA)
 
 
 def test_harm_is_found_also_when_it_begins_late():
     rng = np.random.default_rng(5)
     good = arms(rng, (0.01, 0.01), intervals=120)
-    bad = arms(rng, (0.01, 0.1), intervals=10)
+    bad = arms(rng, (0.01, 0.1), intervals=20)
     stable, candidate = (
         Counts.of(np.r_[g.bad, b.bad], np.r_[g.total, b.total])
         for g, b in zip(good, bad, strict=True)
     )
-    assert reached(harm_evidence(stable, candidate, 0.0, 0.01), ALPHA)
+    assert reached(harm_evidence(stable, candidate, 0.0, 0.01, ALPHA), ALPHA)
 
 
 def test_a_handful_of_failures_proves_extreme_harm():
-    stable, candidate = Counts.of([0], [200]), Counts.of([6], [8])
-    assert reached(harm_evidence(stable, candidate, 0.002, 0.01), ALPHA / 3)
+    stable, candidate = Counts.of([0], [200]), Counts.of([7], [8])
+    assert reached(extreme_evidence(stable, candidate, 0.01), ALPHA / 10)
+    once = harm_evidence(stable, candidate, 0.002, 0.01, ALPHA)
+    assert not reached(once, ALPHA)  # ordinary harm must last for more than one interval
 
 
 def test_a_candidate_at_the_margin_passes_at_most_beta_of_the_time():
@@ -105,7 +110,11 @@ def test_bounds_enclose_the_true_difference_and_shrink():
     assert difference_bounds(Counts.of([], []), Counts.of([], []), 0.01, 0.01) == (-1, 1)
 
 
-@pytest.mark.parametrize("evidence", [harm_evidence, margin_evidence])
+def harm(stable: Counts, candidate: Counts, margin: float, guess: float) -> np.ndarray:
+    return harm_evidence(stable, candidate, margin, guess, 0.001)
+
+
+@pytest.mark.parametrize("evidence", [harm, margin_evidence])
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 8), st.integers(0, 8), st.floats(-0.5, 0.5), st.floats(0.001, 0.5))
 def test_one_interval_is_an_e_variable(evidence, stable_total, candidate_total, margin, guess):
@@ -175,19 +184,21 @@ def seen(
 
 def decide(observations: Observations, *, percent: int = 5, late_seconds: float = 0) -> Verdict:
     end = observations.time_of(len(observations.weights))
-    return judge(fraud(percent=percent), observations, end + timedelta(seconds=late_seconds))
+    return judge(
+        Terms.of(fraud(percent=percent)), observations, end + timedelta(seconds=late_seconds)
+    )
 
 
 def test_an_unharmed_candidate_advances_when_the_bake_is_over():
     verdict = decide(seen(intervals=10))
     assert verdict.kind == "advance"
     assert verdict.step_requests == 1000
-    assert decide(seen(intervals=9)).needed == ("60 s of bake time",)
+    assert decide(seen(intervals=9)).needed.reasons == ("60 s of bake time",)
 
 
 def test_too_few_requests_hold_an_advance_but_not_a_revert():
     few = seen(errors=(0, 0), slow=(0, 0), wrong=(0, 0), requests=(95, 5), intervals=15)
-    assert decide(few).needed == ("25 requests",)
+    assert decide(few).needed.reasons == ("25 requests",)
     broken = seen(errors=(0, 5), slow=(0, 0), wrong=(0, 0), requests=(95, 5), intervals=2)
     verdict = decide(broken)
     assert verdict.kind == "revert"
@@ -207,7 +218,9 @@ def test_the_margin_step_waits_until_harm_is_ruled_out():
         seen(percent=25, requests=(300, 100), errors=(3, 1), slow=(3, 1), wrong=(3, 1)), percent=25
     )
     assert short.kind == "hold"
-    assert any("to rule out that errorRate is worse by 0.2 points" in it for it in short.needed)
+    assert any(
+        "to rule out that errorRate is worse by 0.2 points" in it for it in short.needed.reasons
+    )
     clean = seen(
         percent=25, requests=(30000, 10000), errors=(3, 1), slow=(3, 1), wrong=(3, 1), intervals=30
     )
@@ -220,7 +233,7 @@ def test_a_wrong_split_holds_but_extreme_harm_goes_first():
     swapped = seen(requests=(100, 1900), errors=(0, 0), slow=(0, 0), wrong=(0, 0))
     verdict = decide(swapped)
     assert verdict.kind == "hold"
-    assert "the split is not as declared: 95.0%" in verdict.reason
+    assert "(it looks like swapped labels): 95.0%" in verdict.reason
     ordinary = seen(requests=(100, 1900), errors=(0, 95))
     assert decide(ordinary).kind == "hold"
     assert decide(seen(requests=(100, 1900), errors=(0, 900))).kind == "revert"
@@ -257,7 +270,7 @@ def test_a_rollout_that_a_person_set_to_0_holds_and_has_no_split():
 def test_a_percentage_of_a_persons_own_still_needs_the_margin_before_100():
     verdict = decide(seen(percent=60, requests=(400, 600), errors=(4, 6)), percent=60)
     assert verdict.kind == "hold"
-    assert any("to rule out that errorRate" in it for it in verdict.needed)
+    assert any("to rule out that errorRate" in it for it in verdict.needed.reasons)
 
 
 def test_what_is_not_known_moves_nothing():
@@ -282,7 +295,7 @@ def test_missing_labels_hold_where_accuracy_is_promised():
     unlabelled = {**good.candidate.metrics, "accuracy": none}
     verdict = decide(replace(good, candidate=replace(good.candidate, metrics=unlabelled)))
     assert verdict.kind == "hold"
-    assert verdict.needed == ("counts of accuracy for both versions at this step",)
+    assert verdict.needed.reasons == ("counts of accuracy for both versions at this step",)
 
 
 def test_labels_of_an_earlier_step_do_not_carry_this_one():
@@ -293,7 +306,7 @@ def test_labels_of_an_earlier_step_do_not_carry_this_one():
     stopped = Counts.of(np.where(weights == 1, labels.bad, 0), stopped.total)
     metrics = {**good.candidate.metrics, "accuracy": stopped}
     late = replace(good, weights=weights, candidate=replace(good.candidate, metrics=metrics))
-    assert decide(late).needed == ("counts of accuracy for both versions at this step",)
+    assert decide(late).needed.reasons == ("counts of accuracy for both versions at this step",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""At 100% no stable is beside the candidate: only the SLO is left, and what stable did before."""
+
+from __future__ import annotations
+
+import math
+
+from rollout.judge import sentences
+from rollout.judge.bounds import rate_bounds
+from rollout.judge.compare import alpha_of_each
+from rollout.judge.e_process import ceiling_evidence, peak
+from rollout.judge.needed import still_needed
+from rollout.judge.series import Counts, Observations, usable
+from rollout.judge.terms import ERRORS, Terms
+from rollout.judge.verdict import Kind, MetricVerdict, Shown, Verdict
+
+MARK = "before and after, without the alpha guarantee"
+
+
+def alone(terms: Terms, seen: Observations) -> Verdict:
+    """Decides at 100%: a breach of the SLO reverts, worse than stable was holds.
+
+    Args:
+        terms: what the rollout is held to.
+        seen: counts of both versions from the first move to now.
+    """
+    counts = seen.candidate.metrics.get(ERRORS) or next(iter(seen.candidate.metrics.values()))
+    step = seen.present_step() & counts.known
+    requests = int(counts.total[step].sum())
+    seconds = float(seen.interval_seconds * step.sum())
+    metrics = tuple(_compared(terms, seen, name) for name in _rates(terms, seen))
+
+    def verdict(kind: Kind, reason: str, *alerts: str) -> Verdict:
+        needed = still_needed(terms, (), requests, seconds)
+        return Verdict(
+            kind,
+            reason,
+            metrics,
+            needed=needed,
+            alerts=alerts,
+            step_requests=requests,
+            step_seconds=seconds,
+        )
+
+    for metric in metrics:
+        breach = _breach(terms, seen, metric)
+        if breach:
+            return verdict(*breach, breach[1])
+    worse = next((it for it in metrics if it.lower is not None and it.lower > it.margin), None)
+    if worse:
+        was = sentences.percentage(worse.stable.rate)
+        reason = (
+            f"at 100% the candidate {sentences.bad_answers(worse.name, worse.candidate)}, stable "
+            f"had {was} before: more than the margin of {sentences.points(worse.margin)} ({MARK})"
+        )
+        return verdict("hold", reason, reason)
+    reasons = still_needed(terms, (), requests, seconds).reasons
+    if reasons:
+        return verdict("hold", f"within the SLO at 100%; still needed: {', '.join(reasons)}")
+    return verdict("promote", f"{requests:,} requests at 100%, within the SLO; it becomes stable")
+
+
+def _rates(terms: Terms, seen: Observations) -> list[str]:
+    return [name for name in terms.rates if name in seen.candidate.metrics]
+
+
+def _after(seen: Observations, name: str) -> Counts:
+    candidate = seen.candidate.metrics[name]
+    return candidate.within(usable([candidate], seen.present_step()))
+
+
+def _before(seen: Observations, name: str) -> Counts | None:
+    """Returns what stable did while it was served, None if that is not known."""
+    stable = seen.stable.metrics.get(name)
+    return stable and stable.within(usable([stable], seen.weights < 100))
+
+
+def _compared(terms: Terms, seen: Observations, name: str) -> MetricVerdict:
+    """Compares the candidate now with stable before; the bounds are the sums of both their own."""
+    alpha = alpha_of_each(terms, seen)
+    after = _after(seen, name)
+    before = _before(seen, name) or Counts.of([0.0], [0.0])
+    shown = [_shown(*arm.sum()) for arm in (before, after)]
+    low, high = zip(*(rate_bounds(arm, alpha / 2) for arm in (before, after)), strict=True)
+    was, now = (it.rate for it in shown)
+    return MetricVerdict(
+        name=name,
+        stable=shown[0],
+        candidate=shown[1],
+        difference=None if was is None or now is None else now - was,
+        lower=float(low[1] - high[0]),
+        upper=float(high[1] - low[0]),
+        e_value=None,
+        margin=terms.rates[name].margin,
+        margin_e_value=None,
+        alpha=alpha,
+        dispersion=1.0,
+        harmful=False,
+        ruled_out=False,
+        step_total=shown[1].total,
+    )
+
+
+def _breach(terms: Terms, seen: Observations, metric: MetricVerdict) -> tuple[Kind, str] | None:
+    """Returns what to do about a breach of the SLO at 100%, or None where there is none.
+
+    Where stable was over it too, while it was served, the cause is shared: hold.
+    """
+    ceiling = terms.rates[metric.name].ceiling
+    if ceiling is None:
+        return None
+    if peak(ceiling_evidence(_after(seen, metric.name), ceiling)) < -math.log(metric.alpha):
+        return None
+    reason = (
+        f"alone at 100% the candidate {sentences.bad_answers(metric.name, metric.candidate)} "
+        f"({metric.candidate.total:,}), over the SLO of {ceiling:.2%} ({MARK})"
+    )
+    was = metric.stable.rate
+    if was is not None and was > ceiling:
+        return "hold", f"{reason}; stable was over it too: {was:.2%}"
+    return "revert", reason
+
+
+def _shown(bad: int, total: int) -> Shown:
+    return Shown(bad / total if total else None, total, bad)

@@ -1,0 +1,314 @@
+"""Each metric put to its tests: rates, quantities, the latency's quantile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rollout.judge.bounds import difference_bounds, mean_bounds, quantile_bounds, ratio_bounds
+from rollout.judge.dispersion import dispersion, excess_spread, pod_spread
+from rollout.judge.e_process import (
+    ceiling_evidence,
+    e_value,
+    extreme_evidence,
+    floor_evidence,
+    harm_evidence,
+    margin_evidence,
+    peak,
+)
+from rollout.judge.means import mean_harm_evidence, mean_margin_evidence
+from rollout.judge.series import Counts, Floats, Mask, Observations, Values, usable
+from rollout.judge.terms import ACCURACY, ERRORS, RateTerms, Terms
+from rollout.judge.verdict import MetricVerdict, Quantile, Shown
+
+EXTREME_PART = 0.1
+"""Part of alpha that goes to the proof of extreme harm."""
+
+CEILING_PART = 0.1
+"""Part of alpha that goes to breaches of the SLO by the candidate alone."""
+
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The intervals that count.
+
+    Attributes:
+        settled: both versions got traffic and the weight had settled.
+        step: the same, at the present step.
+    """
+
+    settled: Mask
+    step: Mask
+
+    @classmethod
+    def of(cls, seen: Observations) -> Compared:
+        """Picks them by the weights that really held."""
+        with np.errstate(invalid="ignore"):
+            settled = (seen.weights > 0) & (seen.weights < 100)
+        return cls(settled, seen.present_step() & settled)
+
+
+def reverting(terms: Terms, seen: Observations) -> tuple[str, ...]:
+    """Names all that may revert and that is measured: they share alpha."""
+    rates = [name for name in terms.rates if _both_have(seen, name)]
+    values = [name for name in terms.values if _both_have(seen, name)]
+    drift = [PREDICTIONS] if _predictions_revert(terms, seen) else []
+    return (*rates, *values, *drift)
+
+
+def alpha_of_each(terms: Terms, seen: Observations) -> float:
+    """Returns the part of alpha of each metric's own test."""
+    shares = max(len(reverting(terms, seen)), 1)
+    return terms.judge.alpha * (1 - EXTREME_PART - CEILING_PART) / shares
+
+
+def metrics(terms: Terms, seen: Observations, which: Compared) -> tuple[MetricVerdict, ...]:
+    """Compares both versions in every metric they have."""
+    alpha = alpha_of_each(terms, seen)
+    names = [name for name in terms.rates if _both_have(seen, name)]
+    return (
+        *(_rates(terms, seen, which, names, alpha) if names else ()),
+        *(
+            _quantity(terms, seen, which, name, alpha)
+            for name in terms.values
+            if _both_have(seen, name)
+        ),
+    )
+
+
+def extreme_harm(terms: Terms, seen: Observations, which: Compared) -> float:
+    """Returns the log e-value of extreme harm, over its level's threshold: above 0 is proved.
+
+    Requests that got no answer within an interval after their own count as failed.
+    """
+    if not _both_have(seen, ERRORS):
+        return -math.inf
+    needed = -math.log(terms.judge.alpha * EXTREME_PART)
+    stable, candidate = (
+        _with_hanging(arm.metrics[ERRORS], arm.routed) for arm in (seen.stable, seen.candidate)
+    )
+    mask = usable([stable, candidate], which.settled)
+    guess = _terms(terms, ERRORS).guess
+    evidence = extreme_evidence(stable.within(mask), candidate.within(mask), guess)
+    return peak(evidence) - needed
+
+
+def ratio_at_least(terms: Terms, seen: Observations, which: Compared, name: str) -> float | None:
+    """Returns how many times stable's rate the candidate's is at least; None where not above 1."""
+    if name not in terms.rates:
+        return None
+    stable, candidate = _pair(seen, name, which.settled)
+    alpha = alpha_of_each(terms, seen)
+    lower, _ = ratio_bounds(stable, candidate, _terms(terms, name).guess, alpha)
+    return lower if lower > 1 else None
+
+
+def over_ceiling(terms: Terms, seen: Observations, which: Compared) -> list[tuple[str, bool]]:
+    """Returns the metrics in which the candidate breaches the SLO, and whether it does so alone.
+
+    Alone means that in the same intervals stable is shown to be within it, and that the candidate
+    is shown to be worse: after an outage of both, neither is.
+    """
+    found: list[tuple[str, bool]] = []
+    shares = max(len(reverting(terms, seen)), 1)
+    alpha = terms.judge.alpha * CEILING_PART / shares
+    for name, rate in terms.rates.items():
+        if rate.ceiling is None or not _both_have(seen, name):
+            continue
+        stable, candidate = _pair(seen, name, which.step)
+        if peak(ceiling_evidence(candidate, rate.ceiling)) < -math.log(alpha):
+            continue
+        within = floor_evidence(stable, rate.ceiling)[-1] >= -math.log(alpha)
+        worse = peak(harm_evidence(stable, candidate, 0.0, rate.guess, alpha)) >= -math.log(alpha)
+        found.append((name, bool(within and worse)))
+    return found
+
+
+def quantiles(terms: Terms, seen: Observations, which: Compared) -> tuple[Quantile, ...]:
+    """Bounds the quantile that the latency SLO speaks of, for each version."""
+    found: list[Quantile] = []
+    for arm in (seen.stable, seen.candidate):
+        if arm.buckets is None or terms.latency_share is None:
+            continue
+        counts = np.where(which.settled[:, None], arm.buckets.counts, np.nan)
+        buckets = type(arm.buckets)(arm.buckets.edges_ms, counts)
+        lower, upper = quantile_bounds(buckets, terms.latency_share, terms.judge.alpha)
+        found.append(
+            Quantile(arm.version, terms.latency_share, lower, upper if upper < math.inf else None)
+        )
+    return tuple(found)
+
+
+def _rates(
+    terms: Terms, seen: Observations, which: Compared, names: Sequence[str], alpha: float
+) -> list[MetricVerdict]:
+    """Compares all shares of bad answers at once: one row a metric."""
+    masks = [_mask(seen, name, which.settled) for name in names]
+    steps = [_mask(seen, name, which.step) for name in names]
+    stable, candidate = (
+        _stacked([arm.metrics[name].within(m) for name, m in zip(names, masks, strict=True)])
+        for arm in (seen.stable, seen.candidate)
+    )
+    margins = np.array([_terms(terms, name).margin for name in names])
+    guesses = np.array([_terms(terms, name).guess for name in names])
+    alphas = np.full(len(names), alpha)
+    spread = _spread(seen, names, (stable, candidate), which)
+    harm = harm_evidence(stable, candidate, margins, guesses, alphas, spread=spread)
+    at_step = np.array(steps)
+    stable_now, candidate_now = stable.within(at_step), candidate.within(at_step)
+    against = margin_evidence(stable_now, candidate_now, margins, guesses, spread=spread)
+    lower, upper = difference_bounds(stable, candidate, guesses, alphas, spread[:, -1])
+    verdicts: list[MetricVerdict] = []
+    for row, name in enumerate(names):
+        verdicts.append(
+            _verdict(
+                terms,
+                name,
+                (_shown(stable, row), _shown(candidate, row)),
+                (float(lower[row]), float(upper[row])),
+                (peak(harm[row]), peak(against[row])),
+                margin=float(margins[row]),
+                alpha=alpha,
+                dispersion=float(spread[row, -1]),
+                step_total=min(int(arm.total[row].sum()) for arm in (stable_now, candidate_now)),
+            )
+        )
+    return verdicts
+
+
+def _quantity(
+    terms: Terms, seen: Observations, which: Compared, name: str, alpha: float
+) -> MetricVerdict:
+    held = terms.values[name]
+    arms = seen.stable.values[name], seen.candidate.values[name]
+    stable, candidate = (arm.within(usable(arms, which.settled)) for arm in arms)
+    at_step = [arm.within(usable(arms, which.step)) for arm in arms]
+    harm = mean_harm_evidence(stable, candidate, held.margin, held.direction, alpha)
+    against = mean_margin_evidence(at_step[0], at_step[1], held.margin, held.direction)
+    return _verdict(
+        terms,
+        name,
+        (_mean(stable), _mean(candidate)),
+        mean_bounds(stable, candidate, alpha),
+        (peak(harm), peak(against)),
+        margin=held.margin,
+        alpha=alpha,
+        dispersion=1.0,
+        step_total=min(int(arm.count.sum()) for arm in at_step),
+    )
+
+
+def _verdict(
+    terms: Terms,
+    name: str,
+    shown: tuple[Shown, Shown],
+    bounds: tuple[float, float],
+    log_e: tuple[float, float],
+    *,
+    margin: float,
+    alpha: float,
+    dispersion: float,
+    step_total: int,
+) -> MetricVerdict:
+    was, now = (it.rate for it in shown)
+    return MetricVerdict(
+        name=name,
+        stable=shown[0],
+        candidate=shown[1],
+        difference=None if was is None or now is None else now - was,
+        lower=bounds[0] if math.isfinite(bounds[0]) else None,
+        upper=bounds[1] if math.isfinite(bounds[1]) else None,
+        e_value=e_value(log_e[0]),
+        margin=margin,
+        margin_e_value=e_value(log_e[1]),
+        alpha=alpha,
+        dispersion=dispersion,
+        harmful=log_e[0] >= -math.log(alpha),
+        ruled_out=log_e[1] >= -math.log(terms.judge.beta),
+        step_total=step_total,
+    )
+
+
+def _spread(
+    seen: Observations, names: Sequence[str], arms: Sequence[Counts], which: Compared
+) -> Floats:
+    """Returns each metric's dispersion, between intervals and, where known, between pods."""
+    squares, freedom, variance = excess_spread(*arms)
+    rows: list[Floats] = []
+    for row, name in enumerate(names):
+        parts = [(squares[row], freedom[row], variance[row])]
+        parts += [
+            pod_spread(arm.pods[name].within(which.settled))
+            for arm in (seen.stable, seen.candidate)
+            if name in arm.pods
+        ]
+        rows.append(dispersion(*parts))
+    return np.array(rows)
+
+
+def _predictions_revert(terms: Terms, seen: Observations) -> bool:
+    names = [
+        arm.categories[PREDICTIONS].names
+        for arm in (seen.stable, seen.candidate)
+        if PREDICTIONS in arm.categories
+    ]
+    return terms.drift.predictions.then == "revert" and len(names) == 2 and names[0] == names[1]
+
+
+def _both_have(seen: Observations, name: str) -> bool:
+    return all(name in arm.metrics or name in arm.values for arm in (seen.stable, seen.candidate))
+
+
+def _terms(terms: Terms, name: str) -> RateTerms:
+    return terms.rates[name]
+
+
+def _pair(seen: Observations, name: str, mask: Mask) -> tuple[Counts, Counts]:
+    mask = _mask(seen, name, mask)
+    return seen.stable.metrics[name].within(mask), seen.candidate.metrics[name].within(mask)
+
+
+def _mask(seen: Observations, name: str, mask: Mask) -> Mask:
+    """Marks where a metric counts.
+
+    A label says how right an answer was, whenever it was given, so labels count also while a
+    change of weight settles.
+    """
+    arms = seen.stable.metrics[name], seen.candidate.metrics[name]
+    if name == ACCURACY and mask.any():
+        mask = mask | (_since(mask) & np.isnan(seen.weights))
+    return usable(arms, mask)
+
+
+def _since(mask: Mask) -> Mask:
+    """Marks everything from the first marked interval on."""
+    return np.cumsum(mask) > 0
+
+
+def _with_hanging(counts: Counts, routed: Floats) -> Counts:
+    """Adds requests that nobody answered in their own interval or the next."""
+    answered_soon = counts.total + np.append(counts.total[1:], np.nan)
+    with np.errstate(invalid="ignore"):
+        hanging = np.maximum(routed - answered_soon, 0.0)
+    hanging = np.where(np.isnan(hanging), 0.0, hanging)
+    return Counts(counts.bad + hanging, counts.total + hanging)
+
+
+def _stacked(rows: Sequence[Counts]) -> Counts:
+    """Returns counts of shape (T,) each as one of shape (len(rows), T)."""
+    return Counts(np.array([it.bad for it in rows]), np.array([it.total for it in rows]))
+
+
+def _shown(counts: Counts, row: int) -> Shown:
+    bad, whole = round(float(counts.bad[row].sum())), round(float(counts.total[row].sum()))
+    return Shown(bad / whole if whole else None, whole, bad)
+
+
+def _mean(values: Values) -> Shown:
+    count = int(values.count.sum())
+    return Shown(float(values.sum.sum()) / count if count else None, count)

@@ -1,0 +1,103 @@
+"""Evidence on measured quantities, from their sum, sum of squares and count per interval.
+
+Each interval's difference of means is taken as normal with the variance seen in it, which is right
+for many values an interval, whatever their distribution. Intervals stay apart: what changes for
+both arms from one to the next is no difference.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from rollout.judge.bets import EPSILON, from_any_interval, from_the_start
+from rollout.judge.bounds import mean_differences
+from rollout.judge.dispersion import SUSPICION
+from rollout.judge.e_process import MOST_OF_ONE_INTERVAL
+from rollout.judge.series import Floats, Values
+
+Direction = Literal["increase", "decrease", "either"]
+"""Which change is harmful."""
+
+_EFFECTS = np.array([0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+"""By how many standard deviations of a value a harmful candidate may exceed the margin."""
+
+_GAINS = np.array([1.0, 1.5, 2.0])
+
+
+def mean_harm_evidence(
+    stable: Values, candidate: Values, margin: float, direction: Direction, alpha: float
+) -> Floats:
+    """Returns the log e-value against "its mean is worse by at most the margin".
+
+    Args:
+        stable: shape (T,), all known.
+        candidate: shape (T,), all known.
+        margin: in the unit of the values.
+        direction: which change is worse.
+        alpha: the level it will be held against.
+
+    Returns:
+        shape (T,): running log e-values.
+    """
+    if direction == "either":
+        sides = [
+            mean_harm_evidence(stable, candidate, margin, side, alpha)
+            for side in ("increase", "decrease")
+        ]
+        return np.logaddexp(*sides) - np.log(2)
+    difference, precision = mean_differences(stable, candidate)
+    worse = difference if direction == "increase" else -difference
+    shifts = _EFFECTS[:, None] * _usual_deviation(stable, candidate)
+    factors = precision * (shifts * (worse - margin) - shifts**2 / 2)
+    factors = np.minimum(factors, -MOST_OF_ONE_INTERVAL * np.log(alpha))
+    evidence = from_any_interval(factors, np.full(len(_EFFECTS), -np.log(len(_EFFECTS))))
+    return np.where(evidence > 0, evidence / _spread(worse, precision), evidence)
+
+
+def mean_margin_evidence(
+    stable: Values, candidate: Values, margin: float, direction: Direction
+) -> Floats:
+    """Returns the log e-value against "its mean is worse by at least the margin".
+
+    Arguments and result are as in `mean_harm_evidence`; with `either` both directions must be
+    ruled out.
+    """
+    if direction == "either":
+        return np.minimum(
+            mean_margin_evidence(stable, candidate, margin, "increase"),
+            mean_margin_evidence(stable, candidate, margin, "decrease"),
+        )
+    difference, precision = mean_differences(stable, candidate)
+    worse = difference if direction == "increase" else -difference
+    weight = np.cumsum(precision) - precision
+    shown = (np.cumsum(precision * worse) - precision * worse) / np.maximum(weight, EPSILON)
+    planned = _GAINS[:, None] * margin + np.zeros_like(worse)
+    shifts = np.vstack([planned, np.where(weight > 0, np.maximum(margin - shown, 0), 0)])
+    factors = precision * (shifts * (margin - worse) - shifts**2 / 2)
+    evidence = from_the_start(factors, np.full(len(shifts), -np.log(len(shifts))))
+    return np.where(evidence > 0, evidence / _spread(worse, precision), evidence)
+
+
+def _usual_deviation(stable: Values, candidate: Values) -> Floats:
+    """Returns a value's standard deviation as known before each interval; 0 before the first."""
+    count = np.maximum(stable.count + candidate.count, 1)
+    within = sum(
+        np.maximum(arm.sum_squares - arm.sum**2 / np.maximum(arm.count, 1), 0)
+        for arm in (stable, candidate)
+    )
+    before = np.cumsum(within) - within
+    seen = np.cumsum(count) - count
+    return np.sqrt(before / np.maximum(seen, 1))
+
+
+def _spread(difference: Floats, precision: Floats) -> Floats:
+    """Returns how much wider the differences spread between intervals than within; 1 if not."""
+    weight = np.maximum(np.cumsum(precision), EPSILON)
+    weighted = np.cumsum(precision * difference)
+    squares = np.cumsum(precision * difference**2) - weighted**2 / weight
+    freedom = np.maximum(np.cumsum(precision > 0) - 1.0, 0.0)
+    wide = squares - freedom > norm.isf(SUSPICION) * np.sqrt(2 * freedom)
+    return np.where(wide, np.maximum(squares / np.maximum(freedom, 1), 1.0), 1.0)

@@ -1,0 +1,261 @@
+"""The rules and their order, from what was seen to a verdict.
+
+Not ready, no data, alone at 100%, extreme harm, the split, harm, the SLO, distributions, then what
+an advance still needs and the deadline. What is missing or strange holds; it never moves traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from rollout.judge import sentences
+from rollout.judge.before_after import alone
+from rollout.judge.compare import (
+    Compared,
+    extreme_harm,
+    metrics,
+    over_ceiling,
+    quantiles,
+    ratio_at_least,
+)
+from rollout.judge.distributions import distributions
+from rollout.judge.extra_tests import ExtraVerdict, run
+from rollout.judge.needed import still_needed
+from rollout.judge.series import Mask, Observations, usable
+from rollout.judge.split import split
+from rollout.judge.terms import ERRORS, Terms
+from rollout.judge.verdict import DriftVerdict, Kind, MetricVerdict, Needed, Verdict
+
+STALE_INTERVALS = 3
+"""The newest known interval may be this old before the data count as stale."""
+
+
+def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
+    """Decides on a rollout.
+
+    Args:
+        terms: what it is held to.
+        seen: counts of both versions from the first move to now.
+        now: time of the decision.
+    """
+    unready = _never_ready(terms, seen)
+    if unready:
+        return Verdict("revert", unready)
+    blind = _why_blind(terms, seen, now)
+    if blind:
+        return Verdict("no-data", blind)
+    if terms.percent == 100:
+        return alone(terms, seen)
+    which = Compared.of(seen)
+    if not np.any(_counted(seen, which.settled)):
+        return Verdict("no-data", "no settled interval in which both versions were counted")
+    step = _counted(seen, which.step)
+    found = _Found(
+        metrics=metrics(terms, seen, which),
+        drift=distributions(terms, seen, which),
+        extra=_extra(terms, seen),
+        requests=_requests(seen, step),
+        seconds=float(seen.interval_seconds * step.sum()),
+    )
+    return replace(
+        _decide(terms, seen, which, found, now),
+        metrics=found.metrics,
+        split=split(seen, which),
+        drift=found.drift,
+        extra=found.extra,
+        quantiles=quantiles(terms, seen, which),
+        step_requests=found.requests,
+        step_seconds=found.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the tests say, before the rules."""
+
+    metrics: tuple[MetricVerdict, ...]
+    drift: tuple[DriftVerdict, ...]
+    extra: tuple[ExtraVerdict, ...]
+    requests: int
+    seconds: float
+
+
+def _decide(
+    terms: Terms, seen: Observations, which: Compared, found: _Found, now: datetime
+) -> Verdict:
+    """Applies the rules in their order; the first that speaks decides."""
+    alerts = _alerts(found)
+    errors = next((metric for metric in found.metrics if metric.name == ERRORS), None)
+    if extreme_harm(terms, seen, which) >= 0:
+        return Verdict("revert", _extreme_sentence(terms, errors), alerts=alerts)
+    routed = split(seen, which)
+    if routed and routed.wrong:
+        looks = f" (it looks like {routed.looks})" if routed.looks else ""
+        return Verdict(
+            "hold",
+            f"the split is not as declared{looks}: {routed.observed:.1%} of {routed.requests:,} "
+            f"requests reached the candidate, {routed.declared:.1%} should have; no metric can be "
+            "trusted",
+            alerts=("the split is not as declared", *alerts),
+        )
+    strange = _strange(seen, which.step)
+    if strange:
+        return Verdict("hold", strange, alerts=(strange, *alerts))
+    harmful = [metric for metric in found.metrics if metric.harmful]
+    if harmful:
+        said = (
+            sentences.harm(metric, ratio_at_least(terms, seen, which, metric.name))
+            for metric in harmful
+        )
+        return Verdict("revert", "; ".join(said), alerts=alerts)
+    breach = _breach(terms, seen, which)
+    if breach:
+        return replace(breach, alerts=(*breach.alerts, *alerts))
+    drifted = _drifted(found)
+    if drifted:
+        return replace(drifted, alerts=alerts)
+    needed = still_needed(terms, found.metrics, found.requests, found.seconds)
+    if not needed.reasons:
+        reason = sentences.advance(found.metrics, found.requests, terms.judge.beta)
+        return Verdict("advance", reason, needed=needed, alerts=alerts)
+    return _wait(terms, needed, alerts, now)
+
+
+def _wait(terms: Terms, needed: Needed, alerts: tuple[str, ...], now: datetime) -> Verdict:
+    """Holds for what is still needed, or does what the deadline says: policy, not evidence."""
+    reason = f"no harm found; still needed: {', '.join(needed.reasons)}"
+    deadline = terms.judge.deadline
+    late = terms.moved_at and (now - terms.moved_at).total_seconds() - deadline.after_seconds
+    if not late or late < 0:
+        return Verdict("hold", reason, needed=needed, alerts=alerts)
+    past = (
+        f"undecided for {sentences.span(deadline.after_seconds)} at {terms.percent}%: the deadline "
+        f"says {deadline.then} (policy, not evidence)"
+    )
+    kind: Kind = "revert" if deadline.then == "revert" else "hold"
+    return Verdict(kind, f"{past}; {reason}", needed=needed, alerts=(past, *alerts))
+
+
+def _never_ready(terms: Terms, seen: Observations) -> str | None:
+    """Returns why the candidate will not be Ready any more, or None."""
+    ready = seen.candidate.ready
+    if ready is None:
+        return None
+    last = round(terms.judge.ready_deadline_seconds / seen.interval_seconds)
+    if last < 1 or len(ready) < last or not np.all(ready[-last:] == 0):
+        return None
+    return (
+        f"the candidate has not been Ready for {sentences.span(terms.judge.ready_deadline_seconds)}"
+    )
+
+
+def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
+    """Returns why the data can't carry a verdict, or None."""
+    if seen.declared_now is None:
+        return "the declared weight is not recorded: is Prometheus up, and the stack applied?"
+    if seen.declared_now != terms.percent:
+        return (
+            f"the move to {terms.percent}% is not in effect: "
+            f"{seen.declared_now:g}% is; run `pulumi up`"
+        )
+    if not seen.candidate.metrics:
+        return "no counts of the candidate"
+    everywhere = np.ones(len(seen.weights), dtype=bool)
+    known = np.flatnonzero(_counted(seen, everywhere, alone=terms.percent == 100))
+    if not len(known):
+        return "no requests were counted for both versions"
+    age = (now - seen.time_of(int(known[-1]) + 1)).total_seconds()
+    if age > STALE_INTERVALS * seen.interval_seconds:
+        return f"the newest counts are {age:.0f} s old"
+    return None
+
+
+def _counted(seen: Observations, mask: Mask, *, alone: bool = False) -> Mask:
+    """Marks where requests were counted, by the errors or, without these, the first metric."""
+    name = ERRORS if ERRORS in seen.candidate.metrics else next(iter(seen.candidate.metrics), None)
+    arms = [seen.candidate] if alone else [seen.stable, seen.candidate]
+    if name is None or any(name not in arm.metrics for arm in arms):
+        return np.zeros_like(mask)
+    return usable([arm.metrics[name] for arm in arms], mask)
+
+
+def _requests(seen: Observations, mask: Mask) -> int:
+    metrics_of = seen.candidate.metrics
+    counts = metrics_of.get(ERRORS) or next(iter(metrics_of.values()))
+    return int(counts.total[mask].sum())
+
+
+def _strange(seen: Observations, step: Mask) -> str | None:
+    """Returns what can't be true of the counts at the present step, or None."""
+    for arm in (seen.stable, seen.candidate):
+        for name, counts in arm.metrics.items():
+            wrong = int((counts.impossible & step).sum())
+            if wrong:
+                return (
+                    f"{arm.version} shows more bad answers than answers ({name}, {wrong} intervals)"
+                )
+    return None
+
+
+def _extra(terms: Terms, seen: Observations) -> tuple[ExtraVerdict, ...]:
+    tests = [run(test, seen, len(terms.extra_tests)) for test in terms.extra_tests]
+    return tuple(test for test in tests if test)
+
+
+def _alerts(found: _Found) -> tuple[str, ...]:
+    drift = [_drift_sentence(it) for it in found.drift if it.drifted]
+    return (*drift, *(it.reason for it in found.extra if it.found))
+
+
+def _drifted(found: _Found) -> Verdict | None:
+    reverting = [it for it in found.drift if it.drifted and it.then == "revert"]
+    if reverting:
+        return Verdict("revert", "; ".join(map(_drift_sentence, reverting)))
+    holding = [_drift_sentence(it) for it in found.drift if it.drifted and it.then == "hold"]
+    holding += [it.reason for it in found.extra if it.found and it.then == "hold"]
+    return Verdict("hold", "; ".join(holding)) if holding else None
+
+
+def _drift_sentence(drift: DriftVerdict) -> str:
+    meaning = {
+        ("stable", True): "it predicts differently",
+        ("stable", False): "the versions are asked different things: a broken split, or skew",
+        ("reference", True): "what is predicted has changed since training",
+        ("reference", False): "what is asked has changed since training: train again",
+    }[drift.against, drift.name == "predictions"]
+    other = "stable" if drift.against == "stable" else "its training data"
+    return (
+        f"{drift.name} of {drift.version} differ from {other} by {drift.distance:.1%} (at least "
+        f"{max(drift.lower, drift.tolerance):.1%}; {drift.tolerance:.1%} is tolerated): {meaning}"
+    )
+
+
+def _breach(terms: Terms, seen: Observations, which: Compared) -> Verdict | None:
+    """Holds or reverts where the candidate is over the SLO; a shared breach has another cause."""
+    over = over_ceiling(terms, seen, which)
+    if not over:
+        return None
+    names = ", ".join(name for name, _ in over)
+    by_itself = [name for name, by_itself in over if by_itself]
+    if by_itself:
+        return Verdict(
+            "revert",
+            f"over the SLO in {', '.join(by_itself)}, which stable is shown to keep, and worse",
+        )
+    reason = f"over the SLO in {names}, and stable is not shown to keep it: the cause may be shared"
+    return Verdict("hold", reason, alerts=(reason,))
+
+
+def _extreme_sentence(terms: Terms, errors: MetricVerdict | None) -> str:
+    if errors is None:
+        return "extreme harm"
+    said = (
+        f"candidate {sentences.bad_answers(errors.name, errors.candidate)} "
+        f"({errors.candidate.total:,}), stable {sentences.percentage(errors.stable.rate)} "
+        f"({errors.stable.total:,})"
+    )
+    level = terms.judge.alpha * 0.1
+    return f"extreme harm: {said}; with error {level:.2%} at most it is worse by over 10 points"
