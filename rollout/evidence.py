@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from rollout.drift_check import Outcome
-from rollout.judge.verdict import Shown
+from rollout.judge.verdict import MetricVerdict, Shown, Verdict
 
 
 def evidence(outcome: Outcome) -> list[dict[str, str]]:
-    """Returns what a verdict stands on, a row per metric, in words."""
-    verdict = outcome.verdict
-    if verdict is None:
+    """Returns what an outcome stands on, a row per metric, in words, with the move it led to."""
+    if outcome.verdict is None:
         return []
-    move = f"{outcome.candidate}: {outcome.from_percent}% to {outcome.to_percent}%"
+    percents = f"{outcome.from_percent}% to {outcome.to_percent}%"
+    move = f"{outcome.candidate}: {percents}, {outcome.verdict.kind}"
+    return [{"move": move, **row} for row in rows(outcome.verdict)]
+
+
+def rows(verdict: Verdict) -> list[dict[str, str]]:
+    """Returns what a verdict stands on, a row per metric, in words."""
     return [
         {
-            "move": f"{move}, {verdict.kind}",
             "name": metric.name,
             "stable": _ratio(metric.stable),
             "candidate": _ratio(metric.candidate),
-            "difference": "none" if metric.difference is None else _points(metric.difference),
-            "bounds": f"{_bound(metric.lower)} to {_bound(metric.upper)}",
+            "difference": _difference(metric, metric.difference, 2),
+            "bounds": f"{_difference(metric, metric.lower)} to {_difference(metric, metric.upper)}",
             "harm": f"{_e_value(metric.e_value)} ({1 / metric.alpha:.0f})",
-            "margin": f"{100 * metric.margin:g}",
+            "margin": _size(metric, metric.margin),
             "against": _e_value(metric.margin_e_value),
             "says": "harm" if metric.harmful else "ruled out" if metric.ruled_out else "open",
         }
@@ -37,12 +41,17 @@ def _ratio(shown: Shown) -> str:
     return f"{shown.bad:,} of {shown.total:,} ({shown.rate:.2%})"
 
 
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.2f}"
+def _difference(metric: MetricVerdict, difference: float | None, digits: int = 1) -> str:
+    """Writes a difference in points, or in the unit of a quantity."""
+    if difference is None:
+        return "unknown"
+    if metric.stable.bad is None:
+        return f"{difference:+.4g}"
+    return f"{100 * difference:+.{digits}f}"
 
 
-def _bound(difference: float | None) -> str:
-    return "unknown" if difference is None else f"{100 * difference:+.1f}"
+def _size(metric: MetricVerdict, size: float) -> str:
+    return f"{size:g}" if metric.stable.bad is None else f"{100 * size:g}"
 
 
 def _e_value(value: float | None) -> str:

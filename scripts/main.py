@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from models.errors import ModelrampError
 from scripts.check import check
+from scripts.judge import judge
 from scripts.local import local
 from scripts.profile import profile
 from scripts.quickstart import quickstart
@@ -25,6 +26,7 @@ _app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 _app.command()(check)
+_app.command()(judge)
 _app.command()(quickstart)
 _app.command()(profile)
 _app.add_typer(local, name="local")

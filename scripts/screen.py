@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.table import Table
 
 from rollout.drift_check import Outcome
-from rollout.evidence import evidence
+from rollout.evidence import rows
+from rollout.judge import Verdict
 
 CONSOLE = Console()
 ERRORS = Console(stderr=True)
@@ -114,10 +115,19 @@ def evidence_table(outcome: Outcome) -> Table:
     """Returns what a verdict stands on, a row per metric."""
     verdict = outcome.verdict
     percent = f"{outcome.candidate} at {outcome.from_percent}%"
-    table = Table(title=f"{outcome.service}: {percent}", title_justify="left", box=None)
+    table = verdict_table(verdict) if verdict else Table(box=None)
+    table.title, table.title_justify = f"{outcome.service}: {percent}", "left"
+    if verdict:
+        table.caption = f"{verdict.kind}: {escape(verdict.reason)}"
+    return table
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """Returns what a verdict stands on, a row per metric."""
+    table = Table(box=None, pad_edge=False)
     for heading in ("metric", "stable", "candidate", "difference", "bounds", "harm", "margin"):
         table.add_column(heading)
-    for row in evidence(outcome):
+    for row in rows(verdict):
         table.add_row(
             row["name"],
             row["stable"],
@@ -127,6 +137,4 @@ def evidence_table(outcome: Outcome) -> Table:
             row["harm"],
             row["says"],
         )
-    if verdict:
-        table.caption = f"{verdict.kind}: {escape(verdict.reason)}"
     return table

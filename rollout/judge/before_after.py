@@ -10,7 +10,7 @@ from rollout.judge.compare import alpha_of_each
 from rollout.judge.e_process import ceiling_evidence, peak
 from rollout.judge.needed import still_needed
 from rollout.judge.series import Counts, Observations, usable
-from rollout.judge.terms import ERRORS, Terms
+from rollout.judge.terms import Terms
 from rollout.judge.verdict import Kind, MetricVerdict, Shown, Verdict
 
 MARK = "before and after, without the alpha guarantee"
@@ -23,7 +23,7 @@ def alone(terms: Terms, seen: Observations) -> Verdict:
         terms: what the rollout is held to.
         seen: counts of both versions from the first move to now.
     """
-    counts = seen.candidate.metrics.get(ERRORS) or next(iter(seen.candidate.metrics.values()))
+    counts = seen.candidate.volume
     step = seen.present_step() & counts.known
     requests = int(counts.total[step].sum())
     seconds = float(seen.interval_seconds * step.sum())

@@ -29,8 +29,9 @@ def excess_spread(stable: Counts, candidate: Counts) -> tuple[Floats, Floats, Fl
     """Measures how the difference of the arms jumps from one interval to the next, so far.
 
     What a change of both arms' rates does to a difference that is in proportion to them is taken
-    off first: where one arm fails twice as often, a burst in both doubles the difference. Each jump is divided by the standard error it has for independent requests at the rates of its
-    two intervals. Jumps, not distances from a mean: harm that begins late is one jump and no more.
+    off first: where one arm fails twice as often, a burst in both doubles the difference. Each jump
+    is divided by the standard error it has for independent requests at the rates of its two
+    intervals. Jumps, not distances from a mean: harm that begins late is one jump and no more.
 
     Args:
         stable: counts, shape (..., T).

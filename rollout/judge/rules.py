@@ -57,7 +57,7 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
         metrics=metrics(terms, seen, which),
         drift=distributions(terms, seen, which),
         extra=_extra(terms, seen),
-        requests=_requests(seen, step),
+        requests=int(seen.candidate.volume.total[step].sum()),
         seconds=float(seen.interval_seconds * step.sum()),
     )
     return replace(
@@ -161,8 +161,6 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
             f"the move to {terms.percent}% is not in effect: "
             f"{seen.declared_now:g}% is; run `pulumi up`"
         )
-    if not seen.candidate.metrics:
-        return "no counts of the candidate"
     everywhere = np.ones(len(seen.weights), dtype=bool)
     known = np.flatnonzero(_counted(seen, everywhere, alone=terms.percent == 100))
     if not len(known):
@@ -174,18 +172,9 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
 
 
 def _counted(seen: Observations, mask: Mask, *, alone: bool = False) -> Mask:
-    """Marks where requests were counted, by the errors or, without these, the first metric."""
-    name = ERRORS if ERRORS in seen.candidate.metrics else next(iter(seen.candidate.metrics), None)
+    """Marks where anything was counted of both versions, or of the candidate alone."""
     arms = [seen.candidate] if alone else [seen.stable, seen.candidate]
-    if name is None or any(name not in arm.metrics for arm in arms):
-        return np.zeros_like(mask)
-    return usable([arm.metrics[name] for arm in arms], mask)
-
-
-def _requests(seen: Observations, mask: Mask) -> int:
-    metrics_of = seen.candidate.metrics
-    counts = metrics_of.get(ERRORS) or next(iter(metrics_of.values()))
-    return int(counts.total[mask].sum())
+    return usable([arm.volume for arm in arms], mask)
 
 
 def _strange(seen: Observations, step: Mask) -> str | None:

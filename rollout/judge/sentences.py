@@ -41,12 +41,12 @@ def harm(metric: MetricVerdict, ratio: float | None) -> str:
 
     Args:
         metric: a harmful one.
-        ratio: at least so many times stable's rate, at the same level; None where not bounded.
+        ratio: at least so many times stable's rate, at the same level; None where not known.
     """
     least = metric.margin if metric.lower is None else max(metric.lower, metric.margin)
     stable = metric.stable
     theirs = f"{stable.rate:.4g}" if stable.bad is None else percentage(stable.rate)
-    at_least = size(metric, least) + (f" ({ratio:.2g} times as many)" if ratio else "")
+    at_least = size(metric, least) + (f" and {ratio:.2g} times as bad at least" if ratio else "")
     more = "more than" if least == metric.margin else "at least"
     return (
         f"candidate {bad_answers(metric.name, metric.candidate)} ({metric.candidate.total:,}), "

@@ -152,6 +152,14 @@ class Arm:
     reference: dict[str, Floats] = field(default_factory=dict[str, Floats])
     ready: Floats | None = None
 
+    @property
+    def volume(self) -> Counts:
+        """How much was counted, whatever was: answers, else labels, else values, else requests."""
+        if self.metrics:
+            return self.metrics.get("errorRate") or next(iter(self.metrics.values()))
+        counted = next((it.count for it in self.values.values()), self.routed)
+        return Counts(np.zeros_like(counted), counted)
+
 
 @dataclass(frozen=True)
 class Observations:

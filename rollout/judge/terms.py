@@ -61,6 +61,7 @@ class Terms:
         rates: by metric name: errorRate, latency, accuracy.
         values: by name.
         drift: tolerances of distributions.
+        tolerances: of single distributions, by name, where they have their own.
         extra_tests: by name, beside the judge's own.
         latency_share: share of requests that the latency SLO speaks of, None without one.
     """
@@ -73,6 +74,7 @@ class Terms:
     rates: Mapping[str, RateTerms]
     values: Mapping[str, ValueTerms] = field(default_factory=dict[str, ValueTerms])
     drift: Drift = field(default_factory=lambda: Drift.model_validate({}))
+    tolerances: Mapping[str, float] = field(default_factory=dict[str, float])
     extra_tests: tuple[ExtraTest, ...] = ()
     latency_share: float | None = None
 
