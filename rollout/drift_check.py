@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -125,6 +125,7 @@ def _log(stack_file: Path, stack: str, outcome: Outcome, verdict: Verdict, now: 
         outcome.service,
         (outcome.stable, outcome.candidate),
         (outcome.from_percent, outcome.to_percent),
-        history.as_json(verdict),
+        # Sixty features that did not drift would drown the move.
+        history.as_json(replace(verdict, drift=tuple(it for it in verdict.drift if it.drifted))),
     )
     history.append(history.history_path(stack_file, stack, outcome.service), line)

@@ -28,6 +28,13 @@ def append(path: Path, line: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the log's lines, oldest first; none where there is no log yet."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
 def line_of(
     at: datetime,
     service: str,

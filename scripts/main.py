@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from models.errors import ModelrampError
+from scripts.backtest import backtest
 from scripts.check import check
 from scripts.judge import judge
 from scripts.local import local
@@ -27,6 +28,7 @@ _app = typer.Typer(
 )
 _app.command()(check)
 _app.command()(judge)
+_app.command()(backtest)
 _app.command()(quickstart)
 _app.command()(profile)
 _app.add_typer(local, name="local")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -45,6 +45,10 @@ class Counts:
     def within(self, mask: Mask) -> Counts:
         """Counts nothing outside of a mask; the grid stays."""
         return Counts(np.where(mask, self.bad, 0.0), np.where(mask, self.total, 0.0))
+
+    def until(self, intervals: int) -> Counts:
+        """Keeps the first intervals."""
+        return Counts(self.bad[..., :intervals], self.total[..., :intervals])
 
     def sum(self) -> tuple[int, int]:
         """Returns (bad, total) over all intervals."""
@@ -152,6 +156,25 @@ class Arm:
     reference: dict[str, Floats] = field(default_factory=dict[str, Floats])
     ready: Floats | None = None
 
+    def until(self, intervals: int) -> Arm:
+        """Keeps the first intervals of everything."""
+        return replace(
+            self,
+            metrics={name: it.until(intervals) for name, it in self.metrics.items()},
+            routed=self.routed[:intervals],
+            values={
+                name: Values(it.sum[:intervals], it.sum_squares[:intervals], it.count[:intervals])
+                for name, it in self.values.items()
+            },
+            categories={
+                name: replace(it, counts=it.counts[:intervals])
+                for name, it in self.categories.items()
+            },
+            buckets=self.buckets and replace(self.buckets, counts=self.buckets.counts[:intervals]),
+            pods={name: it.until(intervals) for name, it in self.pods.items()},
+            ready=None if self.ready is None else self.ready[:intervals],
+        )
+
     @property
     def volume(self) -> Counts:
         """How much was counted, whatever was: answers, else labels, else values, else requests."""
@@ -185,6 +208,16 @@ class Observations:
     def time_of(self, index: int) -> datetime:
         """Returns the begin of an interval."""
         return self.start + timedelta(seconds=self.interval_seconds * index)
+
+    def until(self, intervals: int, declared_now: float) -> Observations:
+        """Returns what was known at the end of some first intervals."""
+        return replace(
+            self,
+            weights=self.weights[:intervals],
+            declared_now=declared_now,
+            stable=self.stable.until(intervals),
+            candidate=self.candidate.until(intervals),
+        )
 
     def present_step(self) -> Mask:
         """Marks the intervals since the last change of weight."""
