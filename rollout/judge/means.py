@@ -2,7 +2,8 @@
 
 Each interval's difference of means is taken as normal with the variance seen in it, which is right
 for many values an interval, whatever their distribution. Intervals stay apart: what changes for
-both arms from one to the next is no difference.
+both arms from one to the next is no difference. Where there is but one value an interval (a gauge,
+a rate), its variance is not seen, and only the sign of each difference counts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _EFFECTS = np.array([0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
 
 _GAINS = np.array([1.0, 1.5, 2.0])
 
+_CHANCES = np.array([0.6, 0.75, 0.9, 0.99])
+"""In which share of intervals a harmful candidate may be the worse one."""
+
 
 def mean_harm_evidence(
     stable: Values, candidate: Values, margin: float, direction: Direction, alpha: float
@@ -48,6 +52,8 @@ def mean_harm_evidence(
             for side in ("increase", "decrease")
         ]
         return np.logaddexp(*sides) - np.log(2)
+    if np.all(stable.count <= 1) and np.all(candidate.count <= 1):
+        return _sign_evidence(stable, candidate, margin, direction)
     difference, precision = mean_differences(stable, candidate)
     worse = difference if direction == "increase" else -difference
     shifts = _EFFECTS[:, None] * _usual_deviation(stable, candidate)
@@ -79,6 +85,19 @@ def mean_margin_evidence(
     factors = precision * (shifts * (margin - worse) - shifts**2 / 2)
     evidence = from_the_start(factors, np.full(len(shifts), -np.log(len(shifts))))
     return np.where(evidence > 0, evidence / _spread(worse, precision), evidence)
+
+
+def _sign_evidence(
+    stable: Values, candidate: Values, margin: float, direction: Direction
+) -> Floats:
+    """Returns the log e-value against "it is the worse one in at most half of the intervals"."""
+    both = (stable.count > 0) & (candidate.count > 0)
+    difference = candidate.sum - stable.sum
+    beyond = (difference if direction == "increase" else -difference) - margin
+    won, lost = both & (beyond > 0), both & (beyond < 0)
+    chances = _CHANCES[:, None]
+    factors = np.where(won, np.log(2 * chances), 0.0) + np.where(lost, np.log(2 - 2 * chances), 0.0)
+    return from_any_interval(factors, np.full(len(_CHANCES), -np.log(len(_CHANCES))))
 
 
 def _usual_deviation(stable: Values, candidate: Values) -> Floats:
