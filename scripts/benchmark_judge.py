@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import Progress
 
+from models.service import Judge
+from rollout.judge import Arm, Counts, Observations, Terms, judge
+from rollout.judge.terms import ERRORS, RateTerms
 from scripts.benchmark.cells import all_cells, quick_cells
 from scripts.benchmark.document import Run, render
 from scripts.benchmark.measure import run_cell
@@ -28,6 +35,7 @@ CONSOLE = Console()
 PROCESSES = 2
 ROLLOUTS = 10_000
 QUICK_ROLLOUTS = 100
+VERDICTS = 100
 RESULTS = Path("benchmarks/results.json")
 
 
@@ -66,9 +74,52 @@ def main(
     CONSOLE.print(f"{out / 'benchmarks.md'}: {len(run.results)} cells, {run.minutes:.1f} minutes")
 
 
-def time_of_a_verdict() -> float | None:
-    """Returns how many seconds a verdict on 10 metrics and 500 intervals takes; None: not known."""
-    return None
+def time_of_a_verdict() -> float:
+    """Returns the median time of a verdict on 10 metrics and 500 intervals, seconds.
+
+    A healthy rollout of four steps, in the last of which the margin is to be ruled out; both
+    versions' counts are read already.
+    """
+    terms, seen = long_rollout(metrics=10, intervals=500)
+    now = seen.time_of(500)
+    seconds: list[float] = []
+    for _ in range(VERDICTS):
+        begin = time.perf_counter()
+        judge(terms, seen, now)
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def long_rollout(*, metrics: int, intervals: int) -> tuple[Terms, Observations]:
+    """Returns a rollout through 5, 10, 25 and 50% at 500 requests an interval."""
+    random = np.random.default_rng(1)
+    weights = np.repeat([5.0, 10.0, 25.0, 50.0], intervals // 4)
+    requests = random.poisson(500, intervals)
+    candidate = random.binomial(requests, weights / 100)
+    names = [ERRORS, *(f"metric {number}" for number in range(2, metrics + 1))]
+
+    def arm(version: str, total: NDArray[np.int64]) -> Arm:
+        counts = {name: Counts.of(random.binomial(total, 0.01), total) for name in names}
+        return Arm(version, counts, total.astype(float))
+
+    start = datetime(2026, 11, 23, tzinfo=UTC)
+    seen = Observations(
+        start=start,
+        interval_seconds=60,
+        weights=weights,
+        declared_now=50,
+        stable=arm("1.0.0", requests - candidate),
+        candidate=arm("1.1.0", candidate),
+    )
+    terms = Terms(
+        percent=50,
+        moved_at=seen.time_of(intervals * 3 // 4),
+        bake_seconds=1800,
+        evidence="margin",
+        judge=Judge.model_validate({}),
+        rates={name: RateTerms(margin=0.002, ceiling=0.02) for name in names},
+    )
+    return terms, seen
 
 
 def measure(*, quick: bool) -> Run:

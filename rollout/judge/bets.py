@@ -78,26 +78,32 @@ def log_factors(
     c = slope * x + margin
     # The stake at the projection: there, both arms' rates are seen as one.
     whole = np.maximum(n_s + slope**2 * n_c, 1)
-    share = slope * n_c / whole
-    projected = (
-        margin + slope * (n_s / whole) * stable_rate + slope * share * (candidate_rate - margin)
-    )
-    projected = np.minimum(np.maximum(projected, EPSILON), 1 - EPSILON)
-    b = (candidate_rate - projected) / (projected * (1 - projected))
+    projected = (slope**2 * n_c / whole) * (candidate_rate - margin)
+    projected += margin + slope * (n_s / whole) * stable_rate
+    np.clip(projected, EPSILON, 1 - EPSILON, out=projected)
+    b = candidate_rate - projected
+    b /= projected * (1 - projected)
     # Never more than can be lost; nothing where one of the arms had no request.
     ratio = slope * n_c / np.maximum(n_s, 1)
     none = (n_s == 0) | (n_c == 0)
     most = np.where(none, 0.0, _BOLDEST / np.maximum(c, ratio * (1 - x)))
     least = np.where(none, 0.0, -_BOLDEST / np.maximum(1 - c, ratio * x))
-    b = np.minimum(np.maximum(b, least), most)
-    a = ratio * b
+    np.clip(b, least, most, out=b)
     bad_s, bad_c = stable.bad[..., None, :], candidate.bad[..., None, :]
-    return (
-        bad_s * np.log(1 - a * (1 - x))
-        + (n_s - bad_s) * np.log(1 + a * x)
-        + bad_c * np.log(1 + b * (1 - c))
-        + (n_c - bad_c) * np.log(1 - b * c)
-    )
+    earned = np.zeros_like(b)
+    for stake, times in (
+        (ratio * (x - 1), bad_s),
+        (ratio * x, n_s - bad_s),
+        (1 - c, bad_c),
+        (-c, n_c - bad_c),
+    ):
+        # In place: at this size, new arrays cost more than the arithmetic.
+        term = b * stake
+        term += 1
+        np.log(term, out=term)
+        term *= times
+        earned += term
+    return earned
 
 
 def from_the_start(factors: Floats, log_weights: Floats) -> Floats:
@@ -138,12 +144,15 @@ def _log_sum(logs: Floats) -> Floats:
 
 
 def _log_cumulative(logs: Floats) -> Floats:
-    """Returns log(cumsum(exp(logs))) over the intervals, the last axis, in place if it can."""
-    if logs.size and np.ptp(logs) < _EXPONENTS:
-        top = logs.max()
-        logs -= top
-        np.cumsum(np.exp(logs, out=logs), axis=-1, out=logs)
-        np.log(logs, out=logs)
-        logs += top
-        return logs
-    return np.logaddexp.accumulate(logs, axis=-1)
+    """Returns log(cumsum(exp(logs))) over the intervals, the last axis, in place."""
+    top = logs.max(axis=-1, initial=-np.inf)
+    narrow = top - logs.min(axis=-1, initial=np.inf) < _EXPONENTS
+    wide = logs[~narrow]  # what is so far apart needs the slow way
+    logs -= top[..., None]
+    logs[~narrow] = 0.0
+    np.cumsum(np.exp(logs, out=logs), axis=-1, out=logs)
+    np.log(logs, out=logs)
+    logs += top[..., None]
+    if wide.size:
+        logs[~narrow] = np.logaddexp.accumulate(wide, axis=-1)
+    return logs

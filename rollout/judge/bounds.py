@@ -18,8 +18,8 @@ from rollout.judge.bets import EPSILON, predicted_rate
 from rollout.judge.e_process import Levels
 from rollout.judge.series import Buckets, Counts, Floats, Values
 
-_BISECTIONS = 15
-"""Differences are exact to 2 * 2**-15, six thousandths of a point."""
+_BISECTIONS = 13
+"""On the cube root of the difference: at 1 point it is exact to a hundredth of one."""
 
 _BOLDEST_STAKE = 4.0
 _BOLDEST_LOSS = 0.9
@@ -49,10 +49,10 @@ def difference_bounds(
     """
     needed = -np.log(np.asarray(alpha, dtype=float)) * np.asarray(spread)
     rate, stake = _stakes(stable, candidate, guess, np.asarray(alpha, dtype=float))
-    return tuple(  # pyright: ignore[reportReturnType]
-        side * _bisect(_earned(stable, candidate, rate, side * stake), needed, side)
-        for side in (1, -1)
-    )
+    # Both sides at once: the first axis.
+    sides = np.array([1.0, -1.0]).reshape(2, *[1] * np.ndim(stake))
+    found = _bisect(_earned(stable, candidate, rate, sides * stake), needed, sides[..., 0])
+    return found[0], found[1]
 
 
 def ratio_bounds(
@@ -247,12 +247,12 @@ def _log_earnings(counts: Counts, stake: Floats, centre: Floats) -> Floats:
     return logs.sum(axis=-1)
 
 
-def _bisect(earned: Callable[[Floats], Floats], needed: Floats, side: int) -> Floats:
-    """Returns side * (the bound): the last difference, from outside in, that is ruled out."""
-    shape = np.broadcast_shapes(np.shape(needed), np.shape(earned(np.zeros(()))))
+def _bisect(earned: Callable[[Floats], Floats], needed: Floats, sides: Floats) -> Floats:
+    """Returns the bounds: the last differences, from outside in, that are ruled out."""
+    shape = np.shape(earned(sides))
     out, inside = np.full(shape, -1.0), np.full(shape, 1.0)
     for _ in range(_BISECTIONS):
         middle = (out + inside) / 2
-        ruled_out = earned(side * middle) >= needed
+        ruled_out = earned(sides * middle**3) >= needed
         out, inside = np.where(ruled_out, middle, out), np.where(ruled_out, inside, middle)
-    return out
+    return sides * out**3

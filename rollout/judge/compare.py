@@ -11,6 +11,7 @@ import numpy as np
 from rollout.judge.bounds import difference_bounds, mean_bounds, quantile_bounds, ratio_bounds
 from rollout.judge.dispersion import dispersion, excess_spread, pod_spread
 from rollout.judge.e_process import (
+    EXTREME,
     ceiling_evidence,
     e_value,
     extreme_evidence,
@@ -53,6 +54,64 @@ class Compared:
         return cls(settled, seen.present_step() & settled)
 
 
+@dataclass(frozen=True)
+class Rates:
+    """All shares of bad answers that both versions have, a row each.
+
+    Attributes:
+        names: M of them.
+        stable: counts on the intervals that count, shape (M, T).
+        candidate: the same.
+        step: marks the intervals of the present step, shape (M, T).
+    """
+
+    names: tuple[str, ...]
+    stable: Counts
+    candidate: Counts
+    step: Mask
+
+    @classmethod
+    def of(cls, terms: Terms, seen: Observations, which: Compared) -> Rates:
+        """Stacks them."""
+        names = tuple(name for name in terms.rates if _both_have(seen, name))
+        known = {name: usable(_arms(seen, name), np.ones_like(which.step)) for name in names}
+        shape = (len(names), len(seen.weights))
+        settled = [known[name] & _counting(seen, name, which.settled) for name in names]
+        step = [known[name] & _counting(seen, name, which.step) for name in names]
+        mask = np.array(settled, dtype=bool).reshape(shape)
+        stable, candidate = (
+            Counts(
+                np.array([arm.metrics[name].bad for name in names]).reshape(shape),
+                np.array([arm.metrics[name].total for name in names]).reshape(shape),
+            ).within(mask)
+            for arm in (seen.stable, seen.candidate)
+        )
+        return cls(names, stable, candidate, np.array(step, dtype=bool).reshape(shape))
+
+    def row(self, name: str) -> tuple[Counts, Counts]:
+        """Returns stable's and the candidate's counts of one metric, shape (T,)."""
+        at = self.names.index(name)
+        stable, candidate = self.stable, self.candidate
+        return (
+            Counts(stable.bad[at], stable.total[at]),
+            Counts(candidate.bad[at], candidate.total[at]),
+        )
+
+    @property
+    def present(self) -> slice:
+        """The columns from the begin of the present step on."""
+        return slice(int(np.argmax(self.step.any(axis=0))) if self.step.size else 0, None)
+
+    def at_step(self) -> tuple[Counts, Counts]:
+        """Returns stable's and the candidate's counts at the present step, shape (M, T')."""
+        columns = self.present
+        stable, candidate = (
+            Counts(arm.bad[:, columns], arm.total[:, columns]).within(self.step[:, columns])
+            for arm in (self.stable, self.candidate)
+        )
+        return stable, candidate
+
+
 def reverting(terms: Terms, seen: Observations) -> tuple[str, ...]:
     """Names all that may revert and that is measured: they share alpha."""
     rates = [name for name in terms.rates if _both_have(seen, name)]
@@ -67,12 +126,13 @@ def alpha_of_each(terms: Terms, seen: Observations) -> float:
     return terms.judge.alpha * (1 - EXTREME_PART - CEILING_PART) / shares
 
 
-def metrics(terms: Terms, seen: Observations, which: Compared) -> tuple[MetricVerdict, ...]:
+def metrics(
+    terms: Terms, seen: Observations, which: Compared, rates: Rates
+) -> tuple[MetricVerdict, ...]:
     """Compares both versions in every metric they have."""
     alpha = alpha_of_each(terms, seen)
-    names = [name for name in terms.rates if _both_have(seen, name)]
     return (
-        *(_rates(terms, seen, which, names, alpha) if names else ()),
+        *(_rates(terms, seen, which, rates, alpha) if rates.names else ()),
         *(
             _quantity(terms, seen, which, name, alpha)
             for name in terms.values
@@ -93,39 +153,47 @@ def extreme_harm(terms: Terms, seen: Observations, which: Compared) -> float:
         _with_hanging(arm.metrics[ERRORS], arm.routed) for arm in (seen.stable, seen.candidate)
     )
     mask = usable([stable, candidate], which.settled)
-    guess = _terms(terms, ERRORS).guess
+    # A failure brings at most 1 / EXTREME, and only where so many fail does it bring anything.
+    failed = candidate.bad[mask & (candidate.bad > EXTREME * candidate.total)].sum()
+    if failed * -math.log(EXTREME) < needed:
+        return -math.inf
+    guess = terms.rates[ERRORS].guess
     evidence = extreme_evidence(stable.within(mask), candidate.within(mask), guess)
     return peak(evidence) - needed
 
 
-def ratio_at_least(terms: Terms, seen: Observations, which: Compared, name: str) -> float | None:
+def ratio_at_least(terms: Terms, seen: Observations, rates: Rates, name: str) -> float | None:
     """Returns how many times stable's rate the candidate's is at least; None where not above 1."""
-    if name not in terms.rates:
+    if name not in rates.names:
         return None
-    stable, candidate = _pair(seen, name, which.settled)
-    alpha = alpha_of_each(terms, seen)
-    lower, _ = ratio_bounds(stable, candidate, _terms(terms, name).guess, alpha)
+    stable, candidate = rates.row(name)
+    lower, _ = ratio_bounds(stable, candidate, terms.rates[name].guess, alpha_of_each(terms, seen))
     return lower if lower > 1 else None
 
 
-def over_ceiling(terms: Terms, seen: Observations, which: Compared) -> list[tuple[str, bool]]:
+def over_ceiling(terms: Terms, seen: Observations, rates: Rates) -> list[tuple[str, bool]]:
     """Returns the metrics in which the candidate breaches the SLO, and whether it does so alone.
 
     Alone means that in the same intervals stable is shown to be within it, and that the candidate
     is shown to be worse: after an outage of both, neither is.
     """
+    if not rates.names:
+        return []
+    stable, candidate = rates.at_step()
+    limits = [terms.rates[name].ceiling for name in rates.names]
+    ceilings = np.array([[1.0 if limit is None else limit] for limit in limits])
+    # As long as the share so far is not above the ceiling, nothing speaks against it.
+    above = np.cumsum(candidate.bad, axis=-1) > ceilings * np.cumsum(candidate.total, axis=-1)
+    needed = -math.log(terms.judge.alpha * CEILING_PART / max(len(reverting(terms, seen)), 1))
     found: list[tuple[str, bool]] = []
-    shares = max(len(reverting(terms, seen)), 1)
-    alpha = terms.judge.alpha * CEILING_PART / shares
-    for name, rate in terms.rates.items():
-        if rate.ceiling is None or not _both_have(seen, name):
-            continue
-        stable, candidate = _pair(seen, name, which.step)
-        if peak(ceiling_evidence(candidate, rate.ceiling)) < -math.log(alpha):
-            continue
-        within = floor_evidence(stable, rate.ceiling)[-1] >= -math.log(alpha)
-        worse = peak(harm_evidence(stable, candidate, 0.0, rate.guess, alpha)) >= -math.log(alpha)
-        found.append((name, bool(within and worse)))
+    for row in np.flatnonzero(above.any(axis=-1)):
+        pair = (
+            Counts(stable.bad[row], stable.total[row]),
+            Counts(candidate.bad[row], candidate.total[row]),
+        )
+        name = rates.names[row]
+        if peak(ceiling_evidence(pair[1], float(ceilings[row, 0]))) >= needed:
+            found.append((name, _by_itself(pair, terms.rates[name], needed)))
     return found
 
 
@@ -145,23 +213,18 @@ def quantiles(terms: Terms, seen: Observations, which: Compared) -> tuple[Quanti
 
 
 def _rates(
-    terms: Terms, seen: Observations, which: Compared, names: Sequence[str], alpha: float
+    terms: Terms, seen: Observations, which: Compared, rates: Rates, alpha: float
 ) -> list[MetricVerdict]:
-    """Compares all shares of bad answers at once: one row a metric."""
-    masks = [_mask(seen, name, which.settled) for name in names]
-    steps = [_mask(seen, name, which.step) for name in names]
-    stable, candidate = (
-        _stacked([arm.metrics[name].within(m) for name, m in zip(names, masks, strict=True)])
-        for arm in (seen.stable, seen.candidate)
-    )
-    margins = np.array([_terms(terms, name).margin for name in names])
-    guesses = np.array([_terms(terms, name).guess for name in names])
+    """Compares all shares of bad answers at once."""
+    names, stable, candidate = rates.names, rates.stable, rates.candidate
+    margins = np.array([terms.rates[name].margin for name in names])
+    guesses = np.array([terms.rates[name].guess for name in names])
     alphas = np.full(len(names), alpha)
     spread = _spread(seen, names, (stable, candidate), which)
     harm = harm_evidence(stable, candidate, margins, guesses, alphas, spread=spread)
-    at_step = np.array(steps)
-    stable_now, candidate_now = stable.within(at_step), candidate.within(at_step)
-    against = margin_evidence(stable_now, candidate_now, margins, guesses, spread=spread)
+    stable_now, candidate_now = rates.at_step()
+    now = spread[:, rates.present]
+    against = margin_evidence(stable_now, candidate_now, margins, guesses, spread=now)
     lower, upper = difference_bounds(stable, candidate, guesses, alphas, spread[:, -1])
     verdicts: list[MetricVerdict] = []
     for row, name in enumerate(names):
@@ -238,17 +301,15 @@ def _spread(
     seen: Observations, names: Sequence[str], arms: Sequence[Counts], which: Compared
 ) -> Floats:
     """Returns each metric's dispersion, between intervals and, where known, between pods."""
-    squares, freedom, variance = excess_spread(*arms)
-    rows: list[Floats] = []
+    parts = excess_spread(*arms)
     for row, name in enumerate(names):
-        parts = [(squares[row], freedom[row], variance[row])]
-        parts += [
-            pod_spread(arm.pods[name].within(which.settled))
-            for arm in (seen.stable, seen.candidate)
-            if name in arm.pods
-        ]
-        rows.append(dispersion(*parts))
-    return np.array(rows)
+        for arm in (seen.stable, seen.candidate):
+            if name in arm.pods:
+                for whole, part in zip(
+                    parts, pod_spread(arm.pods[name].within(which.settled)), strict=True
+                ):
+                    whole[row] += part
+    return dispersion(*parts)
 
 
 def _predictions_revert(terms: Terms, seen: Observations) -> bool:
@@ -264,25 +325,19 @@ def _both_have(seen: Observations, name: str) -> bool:
     return all(name in arm.metrics or name in arm.values for arm in (seen.stable, seen.candidate))
 
 
-def _terms(terms: Terms, name: str) -> RateTerms:
-    return terms.rates[name]
+def _arms(seen: Observations, name: str) -> tuple[Counts, Counts]:
+    return seen.stable.metrics[name], seen.candidate.metrics[name]
 
 
-def _pair(seen: Observations, name: str, mask: Mask) -> tuple[Counts, Counts]:
-    mask = _mask(seen, name, mask)
-    return seen.stable.metrics[name].within(mask), seen.candidate.metrics[name].within(mask)
-
-
-def _mask(seen: Observations, name: str, mask: Mask) -> Mask:
+def _counting(seen: Observations, name: str, mask: Mask) -> Mask:
     """Marks where a metric counts.
 
     A label says how right an answer was, whenever it was given, so labels count also while a
     change of weight settles.
     """
-    arms = seen.stable.metrics[name], seen.candidate.metrics[name]
     if name == ACCURACY and mask.any():
-        mask = mask | (_since(mask) & np.isnan(seen.weights))
-    return usable(arms, mask)
+        return mask | (_since(mask) & np.isnan(seen.weights))
+    return mask
 
 
 def _since(mask: Mask) -> Mask:
@@ -299,9 +354,12 @@ def _with_hanging(counts: Counts, routed: Floats) -> Counts:
     return Counts(counts.bad + hanging, counts.total + hanging)
 
 
-def _stacked(rows: Sequence[Counts]) -> Counts:
-    """Returns counts of shape (T,) each as one of shape (len(rows), T)."""
-    return Counts(np.array([it.bad for it in rows]), np.array([it.total for it in rows]))
+def _by_itself(pair: tuple[Counts, Counts], rate: RateTerms, needed: float) -> bool:
+    """Whether stable is shown to keep the SLO, and the candidate to be worse than stable."""
+    stable, candidate = pair
+    within = floor_evidence(stable, rate.ceiling or 0.0)[-1]
+    worse = harm_evidence(stable, candidate, 0.0, rate.guess, math.exp(-needed))
+    return bool(within >= needed and peak(worse) >= needed)
 
 
 def _shown(counts: Counts, row: int) -> Shown:

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from rollout.judge.bets import EPSILON, from_any_interval, predicted_rate
 from rollout.judge.series import Counts, Floats, Mask
 
 SUSPICION = 0.25
 """With independent requests dispersion is suspected in about this share of all looks."""
+
+SUSPICIOUS = -float(ndtri(SUSPICION))
+"""The same in standard errors."""
 
 _STAKES = np.array([0.05, 0.12, 0.25, 0.5, 0.9])
 _USUAL_SPREAD = 4.0
@@ -87,14 +90,12 @@ def pod_spread(pods: Counts) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def dispersion(*spreads: tuple[Floats, Floats, Floats]) -> Floats:
+def dispersion(squares: Floats, freedom: Floats, variance: Floats) -> Floats:
     """Returns how much wider than for independent requests the spread is: 1 where not suspected.
 
-    Args:
-        spreads: from `excess_spread` and `pod_spread`, over disjoint contrasts, so that they add.
+    Arguments are those of `excess_spread` and `pod_spread`, whose parts add up.
     """
-    squares, freedom, variance = (np.sum(parts, axis=0) for parts in zip(*spreads, strict=True))
-    suspected = squares - freedom > norm.isf(SUSPICION) * np.sqrt(variance)
+    suspected = squares - freedom > SUSPICIOUS * np.sqrt(variance)
     return np.where(suspected, np.maximum(squares / np.maximum(freedom, 1), 1), 1.0)
 
 

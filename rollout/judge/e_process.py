@@ -42,7 +42,7 @@ MOST_OF_ONE_INTERVAL = 0.75
 EXTREME = 0.1
 """Proved to fail this share more of its requests than stable: one interval is enough."""
 
-_EXCESSES = np.geomspace(0.002, 0.9, 14)
+_EXCESSES = np.geomspace(0.002, 0.9, 10)
 _SHORTFALLS = np.array([0.1, 0.25, 0.5, 0.75])
 _WRONG_ODDS = np.array([0.0, 0.2, 0.5, 0.8, 1.25, 2.0, 5.0, 1e6])
 
@@ -83,7 +83,7 @@ def harm_evidence(
     if not dispersed:
         return evidence
     if spread is None:
-        spread = dispersion(excess_spread(stable, candidate))
+        spread = dispersion(*excess_spread(stable, candidate))
     doubtful = (spread > 1) & (evidence >= -np.log(_per_row(alpha)))
     if not np.any(doubtful):
         return evidence
@@ -129,7 +129,7 @@ def margin_evidence(
     evidence = from_the_start(factors, np.log(GAINS_WEIGHTS))
     if not dispersed:
         return evidence
-    wide = dispersion(excess_spread(stable, candidate)) if spread is None else spread
+    wide = dispersion(*excess_spread(stable, candidate)) if spread is None else spread
     return np.where(evidence > 0, evidence / wide, evidence)
 
 

@@ -15,6 +15,7 @@ from rollout.judge import sentences
 from rollout.judge.before_after import alone
 from rollout.judge.compare import (
     Compared,
+    Rates,
     extreme_harm,
     metrics,
     over_ceiling,
@@ -27,7 +28,7 @@ from rollout.judge.needed import still_needed
 from rollout.judge.series import Mask, Observations, usable
 from rollout.judge.split import split
 from rollout.judge.terms import ERRORS, Terms
-from rollout.judge.verdict import DriftVerdict, Kind, MetricVerdict, Needed, Verdict
+from rollout.judge.verdict import DriftVerdict, Kind, MetricVerdict, Needed, SplitVerdict, Verdict
 
 STALE_INTERVALS = 3
 """The newest known interval may be this old before the data count as stale."""
@@ -53,8 +54,11 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
     if not np.any(_counted(seen, which.settled)):
         return Verdict("no-data", "no settled interval in which both versions were counted")
     step = _counted(seen, which.step)
+    rates = Rates.of(terms, seen, which)
     found = _Found(
-        metrics=metrics(terms, seen, which),
+        rates=rates,
+        metrics=metrics(terms, seen, which, rates),
+        split=split(seen, which),
         drift=distributions(terms, seen, which),
         extra=_extra(terms, seen),
         requests=int(seen.candidate.volume.total[step].sum()),
@@ -63,7 +67,7 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
     return replace(
         _decide(terms, seen, which, found, now),
         metrics=found.metrics,
-        split=split(seen, which),
+        split=found.split,
         drift=found.drift,
         extra=found.extra,
         quantiles=quantiles(terms, seen, which),
@@ -76,7 +80,9 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
 class _Found:
     """What the tests say, before the rules."""
 
+    rates: Rates
     metrics: tuple[MetricVerdict, ...]
+    split: SplitVerdict | None
     drift: tuple[DriftVerdict, ...]
     extra: tuple[ExtraVerdict, ...]
     requests: int
@@ -91,7 +97,7 @@ def _decide(
     errors = next((metric for metric in found.metrics if metric.name == ERRORS), None)
     if extreme_harm(terms, seen, which) >= 0:
         return Verdict("revert", _extreme_sentence(terms, errors), alerts=alerts)
-    routed = split(seen, which)
+    routed = found.split
     if routed and routed.wrong:
         looks = f" (it looks like {routed.looks})" if routed.looks else ""
         return Verdict(
@@ -107,11 +113,11 @@ def _decide(
     harmful = [metric for metric in found.metrics if metric.harmful]
     if harmful:
         said = (
-            sentences.harm(metric, ratio_at_least(terms, seen, which, metric.name))
+            sentences.harm(metric, ratio_at_least(terms, seen, found.rates, metric.name))
             for metric in harmful
         )
         return Verdict("revert", "; ".join(said), alerts=alerts)
-    breach = _breach(terms, seen, which)
+    breach = _breach(terms, seen, found.rates)
     if breach:
         return replace(breach, alerts=(*breach.alerts, *alerts))
     drifted = _drifted(found)
@@ -222,9 +228,9 @@ def _drift_sentence(drift: DriftVerdict) -> str:
     )
 
 
-def _breach(terms: Terms, seen: Observations, which: Compared) -> Verdict | None:
+def _breach(terms: Terms, seen: Observations, rates: Rates) -> Verdict | None:
     """Holds or reverts where the candidate is over the SLO; a shared breach has another cause."""
-    over = over_ceiling(terms, seen, which)
+    over = over_ceiling(terms, seen, rates)
     if not over:
         return None
     names = ", ".join(name for name, _ in over)
