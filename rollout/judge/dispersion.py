@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from rollout.judge.bets import EPSILON, from_any_interval, predicted_rate
 from rollout.judge.series import Counts, Floats, Mask
 
-SUSPICION = 0.25
+SUSPICION = 0.4
 """With independent requests dispersion is suspected in about this share of all looks."""
 
 SUSPICIOUS = -float(ndtri(SUSPICION))
@@ -93,10 +93,13 @@ def pod_spread(pods: Counts) -> tuple[Floats, Floats, Floats]:
 def dispersion(squares: Floats, freedom: Floats, variance: Floats) -> Floats:
     """Returns how much wider than for independent requests the spread is: 1 where not suspected.
 
+    Where it is, one standard error is added: it errs on the safe side while little is known.
     Arguments are those of `excess_spread` and `pod_spread`, whose parts add up.
     """
-    suspected = squares - freedom > SUSPICIOUS * np.sqrt(variance)
-    return np.where(suspected, np.maximum(squares / np.maximum(freedom, 1), 1), 1.0)
+    error = np.sqrt(variance)
+    suspected = squares - freedom > SUSPICIOUS * error
+    spread = (squares + error) / np.maximum(freedom, 1)
+    return np.where(suspected, np.maximum(spread, 1.0), 1.0)
 
 
 def interval_evidence(

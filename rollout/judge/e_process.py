@@ -61,9 +61,10 @@ def harm_evidence(
     """Returns evidence against "worse by at most the margin".
 
     Two things keep a single bad interval from passing for sustained harm: it brings at most
-    `MOST_OF_ONE_INTERVAL` of what is needed, and where the arms differ by more than chance from
-    interval to interval, evidence that takes the interval as its unit is needed as well. Both only
-    ever make the value smaller, so it stays below 1/alpha with probability 1 - alpha at least.
+    `MOST_OF_ONE_INTERVAL` of what is needed; and where the arms differ by more than chance from
+    interval to interval, the evidence is divided by the dispersion, or replaced by that of the
+    bounded test with the interval as its unit if that is more. Both only ever make the value
+    smaller, so it stays below 1/alpha with probability 1 - alpha at least.
 
     Args:
         stable: counts.
@@ -87,8 +88,9 @@ def harm_evidence(
     doubtful = (spread > 1) & (evidence >= -np.log(_per_row(alpha)))
     if not np.any(doubtful):
         return evidence
-    by_interval = interval_evidence(stable, candidate, margin, guess)
-    return np.where(doubtful, np.minimum(evidence, by_interval), evidence)
+    bounded = interval_evidence(stable, candidate, margin, guess)
+    careful = np.minimum(np.maximum(bounded, evidence / spread), evidence)
+    return np.where(doubtful, careful, evidence)
 
 
 def extreme_evidence(stable: Counts, candidate: Counts, guess: Levels) -> Floats:
