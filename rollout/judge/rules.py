@@ -14,6 +14,7 @@ import numpy as np
 from rollout.judge import sentences
 from rollout.judge.before_after import alone
 from rollout.judge.compare import (
+    EXTREME_PART,
     Compared,
     Rates,
     extreme_harm,
@@ -23,6 +24,7 @@ from rollout.judge.compare import (
     ratio_at_least,
 )
 from rollout.judge.distributions import distributions
+from rollout.judge.e_process import EXTREME
 from rollout.judge.extra_tests import ExtraVerdict, run
 from rollout.judge.needed import still_needed
 from rollout.judge.series import Mask, Observations, usable
@@ -94,9 +96,8 @@ def _decide(
 ) -> Verdict:
     """Applies the rules in their order; the first that speaks decides."""
     alerts = _alerts(found)
-    errors = next((metric for metric in found.metrics if metric.name == ERRORS), None)
     if extreme_harm(terms, seen, which) >= 0:
-        return Verdict("revert", _extreme_sentence(terms, errors), alerts=alerts)
+        return Verdict("revert", _extreme_sentence(terms, seen, which, found), alerts=alerts)
     routed = found.split
     if routed and routed.wrong:
         looks = f" (it looks like {routed.looks})" if routed.looks else ""
@@ -244,13 +245,17 @@ def _breach(terms: Terms, seen: Observations, rates: Rates) -> Verdict | None:
     return Verdict("hold", reason, alerts=(reason,))
 
 
-def _extreme_sentence(terms: Terms, errors: MetricVerdict | None) -> str:
-    if errors is None:
-        return "extreme harm"
+def _extreme_sentence(terms: Terms, seen: Observations, which: Compared, found: _Found) -> str:
+    errors = next(metric for metric in found.metrics if metric.name == ERRORS)
+    sent = int(np.nansum(seen.candidate.routed[which.settled]))
+    unanswered = max(sent - errors.candidate.total, 0)
+    silent = f", {unanswered:,} of {sent:,} got no answer in time" if unanswered else ""
     said = (
         f"candidate {sentences.bad_answers(errors.name, errors.candidate)} "
-        f"({errors.candidate.total:,}), stable {sentences.percentage(errors.stable.rate)} "
+        f"({errors.candidate.total:,}){silent}, stable {sentences.percentage(errors.stable.rate)} "
         f"({errors.stable.total:,})"
     )
-    level = terms.judge.alpha * 0.1
-    return f"extreme harm: {said}; with error {level:.2%} at most it is worse by over 10 points"
+    return (
+        f"extreme harm: {said}; with error {terms.judge.alpha * EXTREME_PART:.2%} at most it is "
+        f"worse by more than {sentences.points(EXTREME)}"
+    )

@@ -75,6 +75,17 @@ def test_no_request_was_lost_by_a_move(told):
     assert requests["byVersion"]["2.0.0"]["http_error"] == 0
 
 
+def test_the_last_rollout_can_be_judged_again_from_the_record(told, project: Project):
+    done = project.run("backtest", "--stack", "local", "--service", "biopsy", "--json")
+    answer = json.loads(done.stdout)
+    assert "revert" in {look["verdict"] for look in answer["looks"]}
+    assert {peer["rule"].split(",")[0] for peer in answer["peers"]} == {
+        "Flagger",
+        "Argo Rollouts",
+        "Kayenta",
+    }
+
+
 def test_every_decision_is_in_the_log_with_its_evidence(told, project: Project):
     log = project.root / "stacks" / "history" / "local" / "biopsy.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -182,3 +182,15 @@ def test_the_published_schema_is_current_and_its_example_valid():
 def test_missing_everything_is_no_data(raw, tmp_path, series):
     raw["candidate"][series] = [None] * 12
     assert decide(written(tmp_path, raw)).kind == "no-data"
+
+
+def test_requests_that_hang_are_extreme_harm_at_once(raw, tmp_path):
+    """Sent but never answered: no error is counted, and the split looks wrong by its answers."""
+    raw["rollout"]["moves"] = raw["rollout"]["moves"][1:]
+    raw["candidate"] = {"routed": [250] * 2, "requests": [0] * 2, "errors": [0] * 2}
+    raw["stable"] = {"requests": [750] * 2, "errors": [7] * 2}
+    raw["weights"] = [25] * 2
+    raw |= {"start": "2026-11-23T08:06:00Z", "now": "2026-11-23T08:08:00Z"}
+    verdict = decide(written(tmp_path, raw))
+    assert verdict.kind == "revert"
+    assert "extreme harm" in verdict.reason
