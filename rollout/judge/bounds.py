@@ -26,6 +26,9 @@ _BOLDEST_LOSS = 0.9
 _GREATEST_VARIANCE = 0.25
 _RUIN = 1e-300
 _HIGHEST_RATIO = 1e4
+_RATIOS = 501
+"""So a bound of a ratio is exact to four parts of a hundred."""
+
 _RATE_GRID = np.geomspace(1e-6, 1.0, 400)
 
 
@@ -69,7 +72,7 @@ def ratio_bounds(
     Returns:
         lower and upper bound, 0 and infinite where nothing is known.
     """
-    ratios = np.geomspace(1 / _HIGHEST_RATIO, _HIGHEST_RATIO, 2000)
+    ratios = np.geomspace(1 / _HIGHEST_RATIO, _HIGHEST_RATIO, _RATIOS)
     needed = -np.log(alpha)
     rate, stake = _stakes(stable, candidate, guess, np.asarray(alpha))
 

@@ -44,7 +44,7 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
         seen: counts of both versions from the first move to now.
         now: time of the decision.
     """
-    unready = _never_ready(terms, seen)
+    unready = _never_ready(terms, seen, now)
     if unready:
         return Verdict("revert", unready)
     blind = _why_blind(terms, seen, now)
@@ -95,7 +95,7 @@ def _decide(
     terms: Terms, seen: Observations, which: Compared, found: _Found, now: datetime
 ) -> Verdict:
     """Applies the rules in their order; the first that speaks decides."""
-    alerts = _alerts(found)
+    alerts = _alerts(terms, found)
     if extreme_harm(terms, seen, which) >= 0:
         return Verdict("revert", _extreme_sentence(terms, seen, which, found), alerts=alerts)
     routed = found.split
@@ -124,6 +124,8 @@ def _decide(
     drifted = _drifted(found)
     if drifted:
         return replace(drifted, alerts=alerts)
+    if not found.metrics:
+        return Verdict("hold", "no metric of both versions was measured", alerts=alerts)
     needed = still_needed(terms, found.metrics, found.requests, found.seconds)
     if not needed.reasons:
         reason = sentences.advance(found.metrics, found.requests, terms.judge.beta)
@@ -146,17 +148,27 @@ def _wait(terms: Terms, needed: Needed, alerts: tuple[str, ...], now: datetime) 
     return Verdict(kind, f"{past}; {reason}", needed=needed, alerts=(past, *alerts))
 
 
-def _never_ready(terms: Terms, seen: Observations) -> str | None:
-    """Returns why the candidate will not be Ready any more, or None."""
-    ready = seen.candidate.ready
-    if ready is None:
-        return None
+def _never_ready(terms: Terms, seen: Observations, now: datetime) -> str | None:
+    """Returns why the candidate will not be Ready any more, or None.
+
+    Where stable is not Ready either the cause is shared, and what is old says nothing of now.
+    """
     last = round(terms.judge.ready_deadline_seconds / seen.interval_seconds)
-    if last < 1 or len(ready) < last or not np.all(ready[-last:] == 0):
+    ready, other = seen.candidate.ready, seen.stable.ready
+    if ready is None or not 0 < last <= len(ready) or not np.all(ready[-last:] == 0):
+        return None
+    if other is not None and np.any(other[-last:] == 0):
+        return None
+    if _age_seconds(seen, len(ready), now) > STALE_INTERVALS * seen.interval_seconds:
         return None
     return (
         f"the candidate has not been Ready for {sentences.span(terms.judge.ready_deadline_seconds)}"
     )
+
+
+def _age_seconds(seen: Observations, intervals: int, now: datetime) -> float:
+    """Returns how long ago some first intervals ended."""
+    return (now - seen.time_of(intervals)).total_seconds()
 
 
 def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
@@ -172,7 +184,7 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
     known = np.flatnonzero(_counted(seen, everywhere, alone=terms.percent == 100))
     if not len(known):
         return "no requests were counted for both versions"
-    age = (now - seen.time_of(int(known[-1]) + 1)).total_seconds()
+    age = _age_seconds(seen, int(known[-1]) + 1, now)
     if age > STALE_INTERVALS * seen.interval_seconds:
         return f"the newest counts are {age:.0f} s old"
     return None
@@ -201,9 +213,12 @@ def _extra(terms: Terms, seen: Observations) -> tuple[ExtraVerdict, ...]:
     return tuple(test for test in tests if test)
 
 
-def _alerts(found: _Found) -> tuple[str, ...]:
+def _alerts(terms: Terms, found: _Found) -> tuple[str, ...]:
+    measured = {metric.name for metric in found.metrics}
+    promised = [name for name, rate in terms.rates.items() if rate.ceiling is not None]
+    blind = [f"{name} is promised but not measured" for name in promised if name not in measured]
     drift = [_drift_sentence(it) for it in found.drift if it.drifted]
-    return (*drift, *(it.reason for it in found.extra if it.found))
+    return (*blind, *drift, *(it.reason for it in found.extra if it.found))
 
 
 def _drifted(found: _Found) -> Verdict | None:
