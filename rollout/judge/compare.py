@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rollout.judge.bounds import difference_bounds, mean_bounds, quantile_bounds, ratio_bounds
-from rollout.judge.dispersion import dispersion, excess_spread, pod_spread
+from rollout.judge.dispersion import dispersion, excess_spread, long_dispersion, pod_spread
 from rollout.judge.e_process import (
     EXTREME,
     ceiling_evidence,
@@ -309,7 +309,7 @@ def _spread(
                     parts, pod_spread(arm.pods[name].within(which.settled)), strict=True
                 ):
                     whole[row] += part
-    return dispersion(*parts)
+    return np.maximum(dispersion(*parts), long_dispersion(*arms))
 
 
 def _predictions_revert(terms: Terms, seen: Observations) -> bool:

@@ -20,8 +20,12 @@ from rollout.judge.series import Counts, Floats, Mask
 SUSPICION = 0.4
 """With independent requests dispersion is suspected in about this share of all looks."""
 
-SUSPICIOUS = -float(ndtri(SUSPICION))
-"""The same in standard errors."""
+LONG_SUSPICION = 0.1
+"""The same of blocks of intervals."""
+
+BLOCK_INTERVALS = 5
+"""Causes in one arm that last about so long are seen as such, not as harm, once they have come
+and gone."""
 
 _STAKES = np.array([0.05, 0.12, 0.25, 0.5, 0.9])
 _USUAL_SPREAD = 4.0
@@ -90,16 +94,52 @@ def pod_spread(pods: Counts) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def dispersion(squares: Floats, freedom: Floats, variance: Floats) -> Floats:
+def dispersion(
+    squares: Floats, freedom: Floats, variance: Floats, *, suspicion: float = SUSPICION
+) -> Floats:
     """Returns how much wider than for independent requests the spread is: 1 where not suspected.
 
     Where it is, one standard error is added: it errs on the safe side while little is known.
-    Arguments are those of `excess_spread` and `pod_spread`, whose parts add up.
+
+    Args:
+        squares: from `excess_spread` and `pod_spread`, whose parts add up.
+        freedom: the same.
+        variance: the same.
+        suspicion: with independent requests it is suspected in about this share of all looks.
     """
     error = np.sqrt(variance)
-    suspected = squares - freedom > SUSPICIOUS * error
+    suspected = squares - freedom > -ndtri(suspicion) * error
     spread = (squares + error) / np.maximum(freedom, 1)
     return np.where(suspected, np.maximum(spread, 1.0), 1.0)
+
+
+def long_dispersion(stable: Counts, candidate: Counts) -> Floats:
+    """Returns the same from block to block of `BLOCK_INTERVALS`.
+
+    Where bursts last, single intervals do not jump much, but blocks do.
+
+    Args:
+        stable: counts, shape (..., T).
+        candidate: counts, shape (..., T).
+    """
+    intervals = stable.total.shape[-1]
+    if intervals < BLOCK_INTERVALS:
+        return np.ones_like(stable.total)
+    arms = (_blocks(stable), _blocks(candidate))
+    by_block = dispersion(*excess_spread(*arms), suspicion=LONG_SUSPICION)
+    known = (np.arange(intervals) + 1) // BLOCK_INTERVALS - 1  # the last block that was complete
+    return np.where(known >= 0, by_block[..., np.maximum(known, 0)], 1.0)
+
+
+def _blocks(arm: Counts) -> Counts:
+    whole = arm.total.shape[-1] // BLOCK_INTERVALS
+    bad, total = (
+        counts[..., : whole * BLOCK_INTERVALS]
+        .reshape(*counts.shape[:-1], whole, BLOCK_INTERVALS)
+        .sum(axis=-1)
+        for counts in (arm.bad, arm.total)
+    )
+    return Counts(bad, total)
 
 
 def interval_evidence(

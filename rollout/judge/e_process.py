@@ -20,7 +20,12 @@ from rollout.judge.bets import (
     log_factors,
     predicted_rate,
 )
-from rollout.judge.dispersion import dispersion, excess_spread, interval_evidence
+from rollout.judge.dispersion import (
+    dispersion,
+    excess_spread,
+    interval_evidence,
+    long_dispersion,
+)
 from rollout.judge.series import Counts, Floats
 
 Levels = NDArray[Any] | float
@@ -84,7 +89,7 @@ def harm_evidence(
     if not dispersed:
         return evidence
     if spread is None:
-        spread = dispersion(*excess_spread(stable, candidate))
+        spread = spread_of(stable, candidate)
     doubtful = (spread > 1) & (evidence >= -np.log(_per_row(alpha)))
     if not np.any(doubtful):
         return evidence
@@ -131,7 +136,7 @@ def margin_evidence(
     evidence = from_the_start(factors, np.log(GAINS_WEIGHTS))
     if not dispersed:
         return evidence
-    wide = dispersion(*excess_spread(stable, candidate)) if spread is None else spread
+    wide = spread_of(stable, candidate) if spread is None else spread
     return np.where(evidence > 0, evidence / wide, evidence)
 
 
@@ -165,6 +170,15 @@ def split_evidence(candidate: Floats, total: Floats, percents: Floats) -> Floats
         factors = xlogy(candidate, other / share) + xlog1py(rest, -other)
     factors -= rest * np.log1p(-share)
     return from_the_start(factors, np.full(len(odds), -np.log(len(odds))))
+
+
+def spread_of(stable: Counts, candidate: Counts) -> Floats:
+    """Returns the dispersion from interval to interval or from block to block, whichever is more.
+
+    1 where it is not suspected; shape (..., T).
+    """
+    by_interval = dispersion(*excess_spread(stable, candidate))
+    return np.maximum(by_interval, long_dispersion(stable, candidate))
 
 
 def peak(evidence: Floats) -> float:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from scipy.special import ndtri
 
 from rollout.judge.bets import EPSILON, from_any_interval, from_the_start
 from rollout.judge.bounds import mean_differences
-from rollout.judge.dispersion import SUSPICIOUS
+from rollout.judge.dispersion import SUSPICION
 from rollout.judge.e_process import MOST_OF_ONE_INTERVAL
 from rollout.judge.series import Floats, Values
 
@@ -117,5 +118,5 @@ def _spread(difference: Floats, precision: Floats) -> Floats:
     weighted = np.cumsum(precision * difference)
     squares = np.cumsum(precision * difference**2) - weighted**2 / weight
     freedom = np.maximum(np.cumsum(precision > 0) - 1.0, 0.0)
-    wide = squares - freedom > SUSPICIOUS * np.sqrt(2 * freedom)
+    wide = squares - freedom > -ndtri(SUSPICION) * np.sqrt(2 * freedom)
     return np.where(wide, np.maximum(squares / np.maximum(freedom, 1), 1.0), 1.0)
