@@ -44,7 +44,9 @@ def test_what_comes_later_changes_no_earlier_look(case):
 
 def test_the_rules_of_others_stand_beside_it(case):
     by_name = {peer.name.split(",")[0]: peer for peer in peers(observations_of(case), 0.02, 10, 5)}
-    assert by_name["Argo Rollouts"].reverted_at.minute == 6
+    argo_at = by_name["Argo Rollouts"].reverted_at
+    assert argo_at is not None
+    assert argo_at.minute == 6
     assert by_name["Flagger"].reverted_at is not None
     assert by_name["Kayenta"].reverted_at is None
 

@@ -73,7 +73,7 @@ def test_json_says_what_the_table_says(project, monkeypatch, capsys):
         "why": fraud["reason"],
         "reject": True,
     }
-    assert fraud["metrics"][0]["harmEValue"] > 1 / fraud["metrics"][0]["alphaShare"]
+    assert fraud["metrics"][0]["eValue"] > 1 / fraud["metrics"][0]["alpha"]
     assert churn["verdict"] is None
 
 
