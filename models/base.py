@@ -56,6 +56,9 @@ def _semantic_version(value: str) -> str:
 DurationSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 """Seconds, written with a unit in the stack file."""
 
+WaitSeconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+"""The same, but it may be `0s`."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of requests or labels, 0 to 1."""
 

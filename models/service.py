@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from models.base import Declared, Digest, DurationSeconds, Percent, SemanticVersion, Share
+from models.base import (
+    Declared,
+    Digest,
+    DurationSeconds,
+    Percent,
+    SemanticVersion,
+    Share,
+    WaitSeconds,
+)
 from models.metric_sources import METRIC_SOURCES
 from models.names import inference_service_name
 from models.strategy import Canary
@@ -94,7 +102,7 @@ class Judge(Declared):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     beta: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     min_requests: int = Field(500, ge=1)
-    settle_seconds: DurationSeconds = Field(120.0, alias="settle")
+    settle_seconds: WaitSeconds = Field(120.0, alias="settle")
     interval_seconds: DurationSeconds = Field(60.0, alias="interval")
     ready_deadline_seconds: DurationSeconds = Field(600.0, alias="readyDeadline")
     deadline: Deadline = Field(default_factory=lambda: Deadline.model_validate({}))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from models.base import Declared, DurationSeconds, Percent
+from models.base import Declared, Percent, WaitSeconds
 
 
 class Step(Declared):
@@ -21,7 +21,7 @@ class Step(Declared):
     """
 
     percent: Percent
-    bake_seconds: DurationSeconds | None = Field(None, alias="bake")
+    bake_seconds: WaitSeconds | None = Field(None, alias="bake")
     evidence: Literal["bake", "margin"] | None = None
 
 
@@ -39,7 +39,7 @@ class Canary(Declared):
 
     kind: Literal["canary"]
     steps: tuple[Annotated[Step, BeforeValidator(_step_from_integer)], ...] = Field(min_length=1)
-    bake_seconds: DurationSeconds = Field(1800.0, alias="bake")
+    bake_seconds: WaitSeconds = Field(1800.0, alias="bake")
 
     @model_validator(mode="after")
     def _steps_rise_to_100(self) -> Canary:
@@ -53,7 +53,8 @@ class Canary(Declared):
     def bake_at(self, percent: int) -> float:
         """Returns the least time at a percentage, in seconds."""
         step = self.step_at(percent)
-        return (step and step.bake_seconds) or self.bake_seconds
+        own = step.bake_seconds if step else None
+        return self.bake_seconds if own is None else own
 
     def evidence_at(self, percent: int) -> Literal["bake", "margin"]:
         """Returns what must be shown at a percentage, a person's own too, to move on."""

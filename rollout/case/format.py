@@ -12,16 +12,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from models.base import Declared, DurationSeconds, Share
+from models.base import Declared, DurationSeconds, Share, WaitSeconds
 from models.service import Deadline, Drift, ExtraTest, Margin, Move
 from models.strategy import Canary
 from rollout.judge.means import Direction
 
-Number = Annotated[float, Field(strict=True)] | Annotated[int, Field(strict=True)]
+Number = (
+    Annotated[float, Field(strict=True, allow_inf_nan=False, le=1e15, ge=-1e15)]
+    | Annotated[int, Field(strict=True, le=10**15, ge=-(10**15))]
+)
 Series = list[Number | None]
 Rows = list[list[Number | None] | None]
 
 VALUES = "values"
+LONGEST_SECONDS = 10 * 365 * 86400.0
 MS_PER_SECOND = 1000
 
 
@@ -68,8 +72,8 @@ class CaseRollout(Declared):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     beta: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     min_requests: Annotated[int, Field(ge=1)] = 500
-    bake_seconds: DurationSeconds = Field(1800.0, alias="bake")
-    settle_seconds: DurationSeconds = Field(120.0, alias="settle")
+    bake_seconds: WaitSeconds = Field(1800.0, alias="bake")
+    settle_seconds: WaitSeconds = Field(120.0, alias="settle", le=LONGEST_SECONDS)
     ready_deadline_seconds: DurationSeconds = Field(600.0, alias="readyDeadline")
     deadline: Deadline = Field(default_factory=lambda: Deadline.model_validate({}))
     drift: Drift = Field(default_factory=lambda: Drift.model_validate({}))
@@ -84,8 +88,13 @@ class CaseRollout(Declared):
             return value  # pyright: ignore[reportUnknownVariableType]
         given: dict[str, Any] = dict(value)  # pyright: ignore[reportUnknownArgumentType]
         own = {field.alias or name for name, field in cls.model_fields.items()}
-        metrics = {name: it for name, it in given.items() if name not in own}
-        return {**{name: it for name, it in given.items() if name in own}, "metrics": metrics}
+        metrics = {
+            name: it for name, it in given.items() if name not in own and isinstance(it, dict)
+        }
+        return {
+            **{name: it for name, it in given.items() if name not in metrics},
+            "metrics": metrics,
+        }
 
     @model_validator(mode="after")
     def _in_order(self) -> CaseRollout:
@@ -157,10 +166,18 @@ class ArmCounts(Declared):
 
 
 class ReferenceHistogram(Declared):
-    """Shares, or counts, at training time: one number a bucket."""
+    """Shares, or counts, at training time: one number a bucket, or rows that are added up."""
 
     edges: list[Number | str]
-    counts: list[Number]
+    counts: list[Number] | Rows
+
+    @property
+    def whole(self) -> list[float]:
+        """One number a bucket."""
+        rows = [row if isinstance(row, list) else None for row in self.counts]
+        if any(rows):
+            return [sum(filter(None, column)) for column in zip(*filter(None, rows), strict=True)]
+        return [float(it) for it in self.counts if isinstance(it, int | float)]
 
 
 class Reference(Declared):
@@ -185,11 +202,11 @@ class Case(Declared):
     rollout: CaseRollout
     now: AwareDatetime | None = None
     start: AwareDatetime | None = None
-    interval_seconds: Annotated[float, Field(gt=0)] = 60.0
+    interval_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = 60.0
     weights: Series | None = None
     stable: ArmCounts
     candidate: ArmCounts
-    reference: Reference = Field(default_factory=lambda: Reference.model_validate({}))
+    reference: Reference | None = None
 
     @property
     def begin(self) -> datetime:

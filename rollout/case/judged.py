@@ -18,7 +18,6 @@ from rollout.case.format import (
     CaseRollout,
     Histogram,
     LatencyCounts,
-    MetricTerms,
     Number,
     Rows,
     Series,
@@ -35,7 +34,7 @@ def terms_of(case: Case, moves: tuple[Move, ...] | None = None) -> Terms:
         moves: those made so far, where not all of them are meant.
     """
     declared = case.rollout
-    moves = declared.moves if moves is None else moves
+    moves = moves_until(case) if moves is None else moves
     percent = moves[-1].percent
     strategy = _strategy(declared)
     slo = declared.slo
@@ -48,7 +47,7 @@ def terms_of(case: Case, moves: tuple[Move, ...] | None = None) -> Terms:
     for name, terms in declared.metrics.items():
         if name in rates and terms.margin is not None:
             rates[name] = RateTerms(terms.margin, rates[name].ceiling)
-    quantity = declared.metrics.get(VALUES, MetricTerms.model_validate({}))
+    quantity = declared.metrics.get(VALUES)
     return Terms(
         percent=percent,
         moved_at=moves[-1].at,
@@ -64,7 +63,9 @@ def terms_of(case: Case, moves: tuple[Move, ...] | None = None) -> Terms:
             }
         ),
         rates=rates,
-        values={VALUES: ValueTerms(quantity.direction or "either", quantity.margin or 0.0)},
+        values={VALUES: ValueTerms(quantity.direction or "either", quantity.margin or 0.0)}
+        if quantity
+        else {},
         drift=declared.drift,
         tolerances={
             name: terms.margin
@@ -77,18 +78,29 @@ def terms_of(case: Case, moves: tuple[Move, ...] | None = None) -> Terms:
 
 
 def observations_of(case: Case) -> Observations:
-    """Returns what a case's rollout showed."""
-    moves = case.rollout.moves
+    """Returns what a case's rollout had shown when it was judged."""
+    moves = moves_until(case)
     weights = _floats(case.weights) if case.weights is not None else _weights(case)
-    last = weights[-1] if len(weights) else math.nan
-    return Observations(
+    known = min(
+        max(int((case.end - case.begin).total_seconds() // case.interval_seconds), 0),
+        case.intervals,
+    )
+    last = weights[known - 1] if known else math.nan
+    declared_now = float(moves[-1].percent) if math.isnan(last) else float(last)
+    whole = Observations(
         start=case.begin,
         interval_seconds=case.interval_seconds,
         weights=weights,
-        declared_now=float(moves[-1].percent) if math.isnan(last) else float(last),
+        declared_now=declared_now,
         stable=_arm("stable", case.stable, case),
         candidate=_arm("candidate", case.candidate, case),
     )
+    return whole.until(known, declared_now)
+
+
+def moves_until(case: Case) -> tuple[Move, ...]:
+    """Returns the moves that had been made when it was judged."""
+    return tuple(move for move in case.rollout.moves if move.at <= case.end)
 
 
 def _strategy(declared: CaseRollout) -> Canary:
@@ -147,8 +159,8 @@ def _arm(version: str, given: ArmCounts, case: Case) -> Arm:
         buckets=buckets,
         pods={ERRORS: _together(pods)} if pods else {},
         reference={
-            name: np.array(it.counts, dtype=float) / sum(it.counts)
-            for name, it in case.reference.histograms.items()
+            name: np.array(it.whole) / sum(it.whole)
+            for name, it in (case.reference.histograms if case.reference else {}).items()
         },
         ready=None if given.ready is None else _floats(given.ready),
     )
@@ -170,7 +182,7 @@ def _buckets(given: LatencyCounts, requests: Floats, threshold_ms: float | None)
 
 
 def _categories(given: Histogram) -> Categories:
-    width = max((len(row) for row in given.counts if row is not None), default=0)
+    width = max((len(row) for row in given.counts if row is not None), default=len(given.edges))
     edges = [str(edge) for edge in given.edges]
     names = edges if len(edges) == width else [f"bucket {k}" for k in range(width)]
     return Categories(tuple(names), _matrix(given.counts, width))

@@ -39,12 +39,15 @@ def inconsistencies(case: Case) -> Iterator[tuple[str, str]]:
     for weight in case.weights or ():
         if weight is not None and not 0 <= weight <= 100:
             yield "weights", f"{weight:g} is no percentage from 0 to 100"
-    for key, it in case.reference.histograms.items():
-        if len(it.counts) != len(it.edges) or sum(it.counts) <= 0 or min(it.counts) < 0:
+    for key, it in (case.reference.histograms if case.reference else {}).items():
+        whole = it.whole
+        if abs(len(whole) - len(it.edges)) > 1 or sum(whole) <= 0 or min(whole) < 0:
             yield (
                 f"reference.histograms.{key}",
                 "counts must be one number a bucket of edges, 0 or more, not all of them 0",
             )
+    if not any(move.at <= case.end for move in case.rollout.moves):
+        yield "rollout.moves", f"none was made before {case.end.isoformat()}, when it is judged"
 
 
 def _pairs(name: str, arm: ArmCounts) -> Iterator[tuple[str, str]]:
@@ -65,9 +68,16 @@ def _latency_problems(
         yield f"{key}.le", "edges must rise"
     if edges[-1] != math.inf and arm.requests is None:
         yield f"{key}.le", 'needs "+Inf" as its last edge, or requests beside it'
-    for index, row in enumerate(arm.latency.counts):
-        if row is not None and len(row) != len(edges):
-            yield f"{key}.counts.{index}", f"{len(row)} numbers for {len(edges)} edges"
+    rows = [(index, row) for index, row in enumerate(arm.latency.counts) if row is not None]
+    odd = [(index, row) for index, row in rows if len(row) != len(edges)]
+    for index, row in odd[:1]:
+        more = f", and {len(odd) - 1} more rows" if len(odd) > 1 else ""
+        yield f"{key}.counts.{index}", f"{len(row)} numbers for {len(edges)} edges{more}"
+    for index, row in rows:
+        known = [count for count in row if count is not None]
+        if any(low > high for low, high in pairwise(known)):
+            yield f"{key}.counts.{index}", "must not fall from edge to edge: buckets are cumulative"
+            break
     if goal and not {goal.threshold_ms, goal.threshold_ms / MS_PER_SECOND} & set(edges):
         allowed = ", ".join(f"{edge:g}" for edge in edges)
         yield (
@@ -77,6 +87,8 @@ def _latency_problems(
 
 
 def _histogram_problems(key: str, it: Histogram) -> Iterator[tuple[str, str]]:
+    if any(count is not None and count < 0 for row in it.counts for count in row or ()):
+        yield f"{key}.counts", "must be 0 or more"
     widths = {len(row) for row in it.counts if row is not None}
     if len(widths) > 1:
         yield f"{key}.counts", f"rows of different lengths: {sorted(widths)}"
@@ -94,3 +106,10 @@ def _metric_problems(case: Case) -> Iterator[tuple[str, str]]:
             yield f"rollout.{name}", f"is neither a key of a rollout nor a metric: {', '.join(own)}"
         if name in harmful and terms.direction not in (None, harmful[name]):
             yield f"rollout.{name}.direction", f"can only be {harmful[name]}"
+        if name in histograms and terms.direction is not None:
+            yield f"rollout.{name}.direction", "is for quantities; a histogram has none"
+        if name != VALUES and terms.margin is not None and terms.margin > 1:
+            yield f"rollout.{name}.margin", f"{terms.margin:g} is no share from 0 to 1"
+    for index, test in enumerate(case.rollout.extra_tests):
+        if test.test not in ("psi", "sustained") and test.limit >= 1:
+            yield f"rollout.extraTests.{index}.limit", f"{test.limit:g} is no level below 1"

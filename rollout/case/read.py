@@ -12,8 +12,8 @@ from models.errors import ConfigError, Problem
 from rollout.case.format import Case
 from rollout.case.problems import inconsistencies
 
-_ALTERNATIVES = ("int", "float", "str", "literal['+Inf']", "list[nullable[union[float,int]]]")
-"""What pydantic adds to a key path where a value may be of several types: one problem, not two."""
+_ALTERNATIVES = {"int", "float", "constrained-int", "constrained-float", "str", "metrics"}
+"""What pydantic adds to a key path where a value may be of several types, and our own `metrics`."""
 
 
 def load_case(path: Path) -> Case:
@@ -23,7 +23,7 @@ def load_case(path: Path) -> Case:
         ConfigError: the file can't be read or is not a case; all problems at once.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_constant)
     except OSError as error:
         raise ConfigError([Problem(str(path), error.strerror or "cannot be read")]) from None
     except UnicodeDecodeError:
@@ -31,6 +31,8 @@ def load_case(path: Path) -> Case:
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise ConfigError([Problem(where, f"is no JSON: {error.msg}")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(str(path), "is nested too deeply")]) from None
     try:
         case = Case.model_validate(raw)
     except ValidationError as error:
@@ -41,14 +43,17 @@ def load_case(path: Path) -> Case:
     return case
 
 
+def _constant(name: str) -> float | None:
+    """Takes NaN for a missing scrape, as null; an infinite number is refused with its key."""
+    return None if name == "NaN" else float(name)
+
+
 def _problems(path: Path, error: ValidationError) -> Iterator[Problem]:
     seen: set[str] = set()
     for detail in error.errors():
-        # The alternatives of one number are one problem.
-        loc = [
-            str(part) for part in detail["loc"] if part not in ("int", "float", "list[nullable]")
-        ]
-        where = f"{path}: {'.'.join(loc) or 'whole'}"
+        loc = [str(part) for part in detail["loc"]]
+        keys = [part for part in loc if part not in _ALTERNATIVES and "[" not in part]
+        where = f"{path}: {'.'.join(keys) or 'whole'}"
         if where not in seen:
             seen.add(where)
             yield Problem(where, detail["msg"].removeprefix("Value error, "))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from rollout.judge import sentences
 from rollout.judge.bounds import rate_bounds
 from rollout.judge.compare import alpha_of_each
@@ -12,6 +14,9 @@ from rollout.judge.needed import still_needed
 from rollout.judge.series import Counts, Observations, usable
 from rollout.judge.terms import Terms
 from rollout.judge.verdict import Kind, MetricVerdict, Shown, Verdict
+
+_STRAY = 0.01
+"""Share of requests that may still be at stable: pinned ones, smoke tests."""
 
 MARK = "before and after, without the alpha guarantee"
 
@@ -53,10 +58,29 @@ def alone(terms: Terms, seen: Observations) -> Verdict:
             f"had {was} before: more than the margin of {sentences.points(worse.margin)} ({MARK})"
         )
         return verdict("hold", reason, reason)
-    reasons = still_needed(terms, (), requests, seconds).reasons
+    shared = _still_at_stable(seen)
+    if shared > _STRAY:
+        reason = f"at 100% stable still gets {shared:.1%} of requests: the split is not as declared"
+        return verdict("hold", reason, reason)
+    counted = {metric.name for metric in metrics if metric.step_total}
+    promised = [name for name, rate in terms.rates.items() if rate.ceiling is not None]
+    missing = [name for name in promised if name not in counted]
+    reasons = (
+        *(f"counts of {name} at this step" for name in missing),
+        *still_needed(terms, (), requests, seconds).reasons,
+    )
+    if not metrics:
+        return verdict("hold", "no metric of the candidate was measured")
     if reasons:
         return verdict("hold", f"within the SLO at 100%; still needed: {', '.join(reasons)}")
     return verdict("promote", f"{requests:,} requests at 100%, within the SLO; it becomes stable")
+
+
+def _still_at_stable(seen: Observations) -> float:
+    """Returns the share of requests that stable was sent at the present step."""
+    step = seen.present_step() & np.isfinite(seen.stable.routed + seen.candidate.routed)
+    stable, candidate = seen.stable.routed[step].sum(), seen.candidate.routed[step].sum()
+    return float(stable / max(stable + candidate, 1))
 
 
 def _rates(terms: Terms, seen: Observations) -> list[str]:
@@ -103,7 +127,8 @@ def _compared(terms: Terms, seen: Observations, name: str) -> MetricVerdict:
 def _breach(terms: Terms, seen: Observations, metric: MetricVerdict) -> tuple[Kind, str] | None:
     """Returns what to do about a breach of the SLO at 100%, or None where there is none.
 
-    Where stable was over it too, while it was served, the cause is shared: hold.
+    Where stable was over it too, while it was served, the cause is shared: hold, unless the
+    candidate is worse by more than the margin even so.
     """
     ceiling = terms.rates[metric.name].ceiling
     if ceiling is None:
@@ -115,7 +140,8 @@ def _breach(terms: Terms, seen: Observations, metric: MetricVerdict) -> tuple[Ki
         f"({metric.candidate.total:,}), over the SLO of {ceiling:.2%} ({MARK})"
     )
     was = metric.stable.rate
-    if was is not None and was > ceiling:
+    much_worse = metric.lower is not None and metric.lower > metric.margin
+    if was is not None and was > ceiling and not much_worse:
         return "hold", f"{reason}; stable was over it too: {was:.2%}"
     return "revert", reason
 

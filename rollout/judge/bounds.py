@@ -29,6 +29,9 @@ _HIGHEST_RATIO = 1e4
 _RATIOS = 501
 """So a bound of a ratio is exact to four parts of a hundred."""
 
+FIRST_VALUES = 30
+"""So many values of a quantity, at least, tell its variance."""
+
 _RATE_GRID = np.geomspace(1e-6, 1.0, 400)
 
 
@@ -81,9 +84,9 @@ def ratio_bounds(
 
     above, below = outside(1) >= needed, outside(-1) >= needed
     # A ratio is ruled out only if all on its far side are: the nulls are nested.
-    lower = ratios[np.argmin(above)] if above[0] and not above.all() else 0.0
-    upper = ratios[len(ratios) - 1 - np.argmin(below[::-1])] if below[-1] else np.inf
-    return float(lower), float(upper)
+    lower = ratios[np.cumprod(above).astype(bool)]
+    upper = ratios[::-1][np.cumprod(below[::-1]).astype(bool)]
+    return float(lower.max(initial=0.0)), float(upper.min(initial=np.inf))
 
 
 def rate_bounds(counts: Counts, alpha: float) -> tuple[Floats, Floats]:
@@ -177,15 +180,25 @@ def mixture_radius(information: ArrayLike, tuned: float, alpha: float) -> float:
 
 
 def mean_differences(stable: Values, candidate: Values) -> tuple[Floats, Floats]:
-    """Returns each interval's difference of means and its precision, 0 where it has none."""
-    n_s, n_c = stable.count, candidate.count
-    both = (n_s > 1) & (n_c > 1)
-    n_s, n_c = np.where(both, n_s, 2.0), np.where(both, n_c, 2.0)
-    m_s, m_c = stable.sum / n_s, candidate.sum / n_c
-    v_s = np.maximum(stable.sum_squares - n_s * m_s**2, 0) / (n_s - 1) / n_s
-    v_c = np.maximum(candidate.sum_squares - n_c * m_c**2, 0) / (n_c - 1) / n_c
-    known = both & (v_s + v_c > 0)
-    return m_c - m_s, np.where(known, 1 / np.where(known, v_s + v_c, 1.0), 0.0)
+    """Returns each interval's difference of means and its precision, 0 where it has none.
+
+    The variance of a value is that of the intervals before, so that it does not depend on what it
+    weighs; of the first `FIRST_VALUES` of each arm nothing else is used.
+    """
+    variance_s, variance_c = _known_variance(stable), _known_variance(candidate)
+    n_s, n_c = np.maximum(stable.count, 1), np.maximum(candidate.count, 1)
+    variance = variance_s / n_s + variance_c / n_c
+    known = (stable.count > 0) & (candidate.count > 0) & (variance > 0)
+    precision = np.where(known, 1 / np.where(known, variance, 1.0), 0.0)
+    return candidate.sum / n_c - stable.sum / n_s, precision
+
+
+def _known_variance(arm: Values) -> Floats:
+    """Returns a value's variance within intervals, as known before each one; NaN while unknown."""
+    within = arm.sum_squares - arm.sum**2 / np.maximum(arm.count, 1)
+    freedom = np.maximum(arm.count - 1, 0)
+    squares, seen = (np.cumsum(it) - it for it in (np.maximum(within, 0), freedom))
+    return np.where(seen >= FIRST_VALUES, squares / np.maximum(seen, 1), np.nan)
 
 
 def _stakes(
@@ -211,18 +224,20 @@ def _stakes(
 def _earned(
     stable: Counts, candidate: Counts, rate: Floats, stake: Floats
 ) -> Callable[[Floats], Floats]:
-    """Returns the log earnings as a function of the difference that is bet against."""
+    """Returns the log earnings as a function of the difference that is bet against.
+
+    A bet that could lose more than there is, at some difference, is not placed against that one.
+    """
     ratio = candidate.total / np.maximum(stable.total, 1)
-    # A bad answer is where a bet on harm loses at stable, one on its absence at the candidate.
-    stake = np.clip(
-        stake,
-        -_BOLDEST_LOSS,
-        np.minimum(_BOLDEST_STAKE, _BOLDEST_LOSS / np.maximum(ratio, EPSILON)),
-    )
+    most = np.minimum(_BOLDEST_STAKE, _BOLDEST_LOSS / np.maximum(ratio * (1 - rate), EPSILON))
+    least = np.minimum(_BOLDEST_LOSS, _BOLDEST_LOSS / np.maximum(ratio * rate, EPSILON))
+    stake = np.clip(stake, -least, most)
     of_stable = _log_earnings(stable, -stake * ratio, rate)
 
     def earned(difference: Floats) -> Floats:
-        return of_stable + _log_earnings(candidate, stake, rate + difference[..., None])
+        centre = rate + difference[..., None]
+        fair = (1 + stake * (1 - centre) > 0) & (stake * centre < 1)
+        return np.where(fair, of_stable + _log_earnings(candidate, stake, centre), 0.0).sum(axis=-1)
 
     return earned
 
@@ -230,24 +245,23 @@ def _earned(
 def _ratio_earned(
     stable: Counts, candidate: Counts, rate: Floats, stake: Floats, ratio: float
 ) -> float:
-    # At stable a stake of at most 0.9 / (1 - x) of the other kind can be lost.
-    stake = np.where(stake > 0, np.minimum(stake, stake / max(ratio, 1.0)), stake)
-    against = -ratio * stake * candidate.total / np.maximum(stable.total, 1)
-    against = np.clip(against, -0.9, _BOLDEST_STAKE)
-    stake = -against * np.maximum(stable.total, 1) / np.maximum(ratio * candidate.total, EPSILON)
-    stake = np.where((candidate.total > 0) & (stable.total > 0), stake, 0.0)
-    against = np.where(stake == 0, 0.0, against)
-    return float(
-        _log_earnings(stable, against, rate) + _log_earnings(candidate, stake, ratio * rate)
-    )
+    """Returns the log earnings of bets against a ratio; those that could lose all are smaller."""
+    centre = ratio * rate
+    against = ratio * candidate.total / np.maximum(stable.total, 1)  # at stable, per unit here
+    most = _BOLDEST_LOSS / np.maximum(np.maximum(centre, against * (1 - rate)), EPSILON)
+    least = _BOLDEST_LOSS / np.maximum(np.maximum(1 - centre, against * rate), EPSILON)
+    stake = np.clip(stake, -least, most)
+    stake = np.where(centre < 1, stake, 0.0)  # a rate above 1 is no hypothesis
+    earned = _log_earnings(stable, -against * stake, rate)
+    return float((earned + _log_earnings(candidate, stake, centre)).sum())
 
 
 def _log_earnings(counts: Counts, stake: Floats, centre: Floats) -> Floats:
-    """Returns the sum over intervals of log(1 + stake (y - centre)), far below 0 in ruin."""
+    """Returns each interval's sum of log(1 + stake (y - centre)), far below 0 in ruin."""
     won, lost = 1 + stake * (1 - centre), 1 - stake * centre
     logs = counts.bad * np.log(np.maximum(won, _RUIN))
     logs += (counts.total - counts.bad) * np.log(np.maximum(lost, _RUIN))
-    return logs.sum(axis=-1)
+    return logs
 
 
 def _bisect(earned: Callable[[Floats], Floats], needed: Floats, sides: Floats) -> Floats:

@@ -24,6 +24,27 @@ def distance(ours: Floats, theirs: Floats) -> float:
     return float(np.abs(ours / ours.sum() - theirs / theirs.sum()).sum() / 2)
 
 
+def aligned(mine: Categories, theirs: Categories | None) -> tuple[Categories, Categories] | None:
+    """Returns both with the same names; None where their buckets are of different profiles.
+
+    A class that one version never predicted counts 0 there; buckets of numbers must be the same.
+    """
+    if theirs is None:
+        return None
+    if mine.names == theirs.names:
+        return mine, theirs
+    names = tuple(dict.fromkeys((*mine.names, *theirs.names)))
+    if any(name.endswith("]") for name in names):
+        return None
+    return _renamed(mine, names), _renamed(theirs, names)
+
+
+def _renamed(counted: Categories, names: tuple[str, ...]) -> Categories:
+    nothing = np.where(counted.known, 0.0, np.nan)
+    columns = {name: counted.counts[:, k] for k, name in enumerate(counted.names)}
+    return Categories(names, np.stack([columns.get(name, nothing) for name in names], axis=1))
+
+
 def stable_evidence(
     stable: Categories, candidate: Categories, tolerance: float, alpha: float
 ) -> Floats:
@@ -54,8 +75,9 @@ def reference_evidence(counts: Categories, reference: Floats, tolerance: float) 
         shape (T,): running log e-values.
     """
     chosen: Mask = np.asarray(_before(counts.counts) > reference)
-    expected = np.minimum((chosen * reference).sum(axis=-1) + tolerance, _MOST_EXPECTED)
-    return ceiling_evidence(_inside(chosen, counts.counts), expected)
+    expected = (chosen * reference).sum(axis=-1) + tolerance
+    some = chosen & (expected < _MOST_EXPECTED)[..., None]  # nothing can exceed all
+    return ceiling_evidence(_inside(some, counts.counts), np.minimum(expected, _MOST_EXPECTED))
 
 
 def distance_bounds(stable: Categories, candidate: Categories, alpha: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rollout.judge.bounds import difference_bounds, mean_bounds, quantile_bounds, ratio_bounds
+from rollout.judge.categories import aligned
 from rollout.judge.dispersion import dispersion, excess_spread, long_dispersion, pod_spread
 from rollout.judge.e_process import (
     EXTREME,
@@ -223,8 +224,7 @@ def _rates(
     spread = _spread(seen, names, (stable, candidate), which)
     harm = harm_evidence(stable, candidate, margins, guesses, alphas, spread=spread)
     stable_now, candidate_now = rates.at_step()
-    now = spread[:, rates.present]
-    against = margin_evidence(stable_now, candidate_now, margins, guesses, spread=now)
+    against = margin_evidence(stable_now, candidate_now, margins, guesses, dispersed=False)
     lower, upper = difference_bounds(stable, candidate, guesses, alphas, spread[:, -1])
     verdicts: list[MetricVerdict] = []
     for row, name in enumerate(names):
@@ -234,7 +234,8 @@ def _rates(
                 name,
                 (_shown(stable, row), _shown(candidate, row)),
                 (float(lower[row]), float(upper[row])),
-                (peak(harm[row]), peak(against[row])),
+                # All that is known of the dispersion by now counts for the earlier looks, too.
+                (peak(harm[row]), peak(against[row]) / float(spread[row, -1])),
                 margin=float(margins[row]),
                 alpha=alpha,
                 dispersion=float(spread[row, -1]),
@@ -313,12 +314,10 @@ def _spread(
 
 
 def _predictions_revert(terms: Terms, seen: Observations) -> bool:
-    names = [
-        arm.categories[PREDICTIONS].names
-        for arm in (seen.stable, seen.candidate)
-        if PREDICTIONS in arm.categories
-    ]
-    return terms.drift.predictions.then == "revert" and len(names) == 2 and names[0] == names[1]
+    mine = seen.candidate.categories.get(PREDICTIONS)
+    theirs = seen.stable.categories.get(PREDICTIONS)
+    comparable = mine is not None and aligned(mine, theirs) is not None
+    return terms.drift.predictions.then == "revert" and comparable
 
 
 def _both_have(seen: Observations, name: str) -> bool:
@@ -346,11 +345,12 @@ def _since(mask: Mask) -> Mask:
 
 
 def _with_hanging(counts: Counts, routed: Floats) -> Counts:
-    """Adds requests that nobody answered in their own interval or the next."""
-    answered_soon = counts.total + np.append(counts.total[1:], np.nan)
-    with np.errstate(invalid="ignore"):
-        hanging = np.maximum(routed - answered_soon, 0.0)
-    hanging = np.where(np.isnan(hanging), 0.0, hanging)
+    """Adds requests that had no answer at the end of the interval after their own."""
+    known = counts.known & np.isfinite(routed)
+    sent = np.cumsum(np.where(known, routed, 0.0))
+    answered = np.cumsum(np.where(known, counts.total, 0.0))
+    open_still = np.maximum(sent - np.append(answered[1:], np.inf), 0.0)
+    hanging = np.diff(np.maximum.accumulate(open_still), prepend=0.0)
     return Counts(counts.bad + hanging, counts.total + hanging)
 
 

@@ -49,6 +49,8 @@ def excess_spread(stable: Counts, candidate: Counts) -> tuple[Floats, Floats, Fl
         independent; each of shape (..., T).
     """
     both = (stable.total > 0) & (candidate.total > 0)
+    if not both.size:
+        return stable.total, stable.total, stable.total
     n_s, n_c = np.maximum(stable.total, 1), np.maximum(candidate.total, 1)
     pooled = (stable.bad + candidate.bad + 0.5) / (stable.total + candidate.total + 1)
     relative_s, relative_c = _relative_rates(stable, candidate)
@@ -122,24 +124,30 @@ def long_dispersion(stable: Counts, candidate: Counts) -> Floats:
         stable: counts, shape (..., T).
         candidate: counts, shape (..., T).
     """
-    intervals = stable.total.shape[-1]
-    if intervals < BLOCK_INTERVALS:
+    both = (stable.total > 0) & (candidate.total > 0)
+    used = np.cumsum(both, axis=-1)
+    complete = used // BLOCK_INTERVALS
+    if not complete.size or not complete[..., -1].any():
         return np.ones_like(stable.total)
-    arms = (_blocks(stable), _blocks(candidate))
+    block = np.maximum(used - 1, 0) // BLOCK_INTERVALS
+    arms = (_added_up(stable.within(both), block), _added_up(candidate.within(both), block))
     by_block = dispersion(*excess_spread(*arms), suspicion=LONG_SUSPICION)
-    known = (np.arange(intervals) + 1) // BLOCK_INTERVALS - 1  # the last block that was complete
-    return np.where(known >= 0, by_block[..., np.maximum(known, 0)], 1.0)
+    known = np.take_along_axis(by_block, np.maximum(complete - 1, 0), axis=-1)
+    return np.where(complete > 0, known, 1.0)
 
 
-def _blocks(arm: Counts) -> Counts:
-    whole = arm.total.shape[-1] // BLOCK_INTERVALS
-    bad, total = (
-        counts[..., : whole * BLOCK_INTERVALS]
-        .reshape(*counts.shape[:-1], whole, BLOCK_INTERVALS)
-        .sum(axis=-1)
-        for counts in (arm.bad, arm.total)
-    )
-    return Counts(bad, total)
+def _added_up(arm: Counts, block: NDArray[np.intp]) -> Counts:
+    """Adds up the intervals of each block, shape (..., B)."""
+    blocks = int(block.max()) + 1
+    rows = np.arange(block[..., 0].size).reshape(*block.shape[:-1], 1)
+    place = (rows * blocks + block).ravel()
+    shape = (*block.shape[:-1], blocks)
+
+    def added(counts: Floats) -> Floats:
+        whole = np.bincount(place, counts.ravel(), minlength=rows.size * blocks)
+        return whole.astype(float).reshape(shape)
+
+    return Counts(added(arm.bad), added(arm.total))
 
 
 def interval_evidence(

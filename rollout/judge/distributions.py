@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from models.service import PredictionTolerance, Tolerance
 from rollout.judge import categories
 from rollout.judge.compare import PREDICTIONS, Compared, alpha_of_each
@@ -72,7 +70,7 @@ class _Comparison:
 def _between_arms(terms: Terms, seen: Observations, which: Compared) -> list[_Comparison]:
     found: list[_Comparison] = []
     for name, mine in seen.candidate.categories.items():
-        both = aligned(mine, seen.stable.categories.get(name))
+        both = categories.aligned(mine, seen.stable.categories.get(name))
         if both is None:
             continue
         mask = usable(both, which.settled)
@@ -81,27 +79,6 @@ def _between_arms(terms: Terms, seen: Observations, which: Compared) -> list[_Co
         ours, theirs = (it.within(mask) for it in both)
         found.append(_Comparison(name, seen.candidate.version, ours, theirs, held))
     return found
-
-
-def aligned(mine: Categories, theirs: Categories | None) -> tuple[Categories, Categories] | None:
-    """Returns both with the same names; None where their buckets are of different profiles.
-
-    A class that one version never predicted counts 0 there; buckets of numbers must be the same.
-    """
-    if theirs is None:
-        return None
-    if mine.names == theirs.names:
-        return mine, theirs
-    names = tuple(dict.fromkeys((*mine.names, *theirs.names)))
-    if any(name.endswith("]") for name in names):
-        return None
-    return _renamed(mine, names), _renamed(theirs, names)
-
-
-def _renamed(counted: Categories, names: tuple[str, ...]) -> Categories:
-    nothing = np.where(counted.known, 0.0, np.nan)
-    columns = {name: counted.counts[:, k] for k, name in enumerate(counted.names)}
-    return Categories(names, np.stack([columns.get(name, nothing) for name in names], axis=1))
 
 
 def _with_reference(terms: Terms, seen: Observations, which: Compared) -> list[_Comparison]:

@@ -47,6 +47,8 @@ MOST_OF_ONE_INTERVAL = 0.75
 EXTREME = 0.1
 """Proved to fail this share more of its requests than stable: one interval is enough."""
 
+_EXTREME_ODDS = np.array([3.5, 9.0, 50.0])
+_EXTREME_WEIGHTS = np.array([0.25, 0.5, 0.25])
 _EXCESSES = np.geomspace(0.002, 0.9, 10)
 _SHORTFALLS = np.array([0.1, 0.25, 0.5, 0.75])
 _WRONG_ODDS = np.array([0.0, 0.2, 0.5, 0.8, 1.25, 2.0, 5.0, 1e6])
@@ -100,8 +102,8 @@ def harm_evidence(
 
 def extreme_evidence(stable: Counts, candidate: Counts, guess: Levels) -> Floats:
     """Returns evidence against "worse by at most `EXTREME`", which one interval may decide."""
-    factors = _harm_factors(stable, candidate, EXTREME, guess)
-    return from_any_interval(factors, np.log(ODDS_WEIGHTS))
+    factors = _harm_factors(stable, candidate, EXTREME, guess, _EXTREME_ODDS)
+    return from_any_interval(factors, np.log(_EXTREME_WEIGHTS))
 
 
 def margin_evidence(
@@ -111,7 +113,6 @@ def margin_evidence(
     guess: Levels,
     *,
     dispersed: bool = True,
-    spread: Floats | None = None,
 ) -> Floats:
     """Returns evidence against "worse by at least the margin".
 
@@ -124,7 +125,6 @@ def margin_evidence(
         margin: by how much the candidate's rate may exceed stable's.
         guess: stable's rate before any interval is seen, above 0.
         dispersed: look for dependent requests.
-        spread: `dispersion`, where it is known already; shape (..., T).
     """
     limit = _per_interval(margin)
     rate = predicted_rate(stable, _per_row(guess))[..., None, :]
@@ -136,8 +136,7 @@ def margin_evidence(
     evidence = from_the_start(factors, np.log(GAINS_WEIGHTS))
     if not dispersed:
         return evidence
-    wide = spread_of(stable, candidate) if spread is None else spread
-    return np.where(evidence > 0, evidence / wide, evidence)
+    return np.where(evidence > 0, evidence / spread_of(stable, candidate), evidence)
 
 
 def ceiling_evidence(counts: Counts, ceiling: Levels) -> Floats:
@@ -191,11 +190,13 @@ def e_value(log_e: float) -> float:
     return math.exp(min(log_e, 690.0))
 
 
-def _harm_factors(stable: Counts, candidate: Counts, margin: Levels, guess: Levels) -> Floats:
+def _harm_factors(
+    stable: Counts, candidate: Counts, margin: Levels, guess: Levels, odds_over: Floats = ODDS
+) -> Floats:
     limit = _per_interval(margin)
     rate = predicted_rate(stable, _per_row(guess))[..., None, :]
     border = np.clip(rate + limit, EPSILON, 1 - EPSILON)
-    odds = ODDS[:, None] * (border / (1 - border))
+    odds = odds_over[:, None] * (border / (1 - border))
     worse = np.clip(odds / (1 + odds), EPSILON, 1 - EPSILON)
     factors = log_factors(stable, candidate, rate, worse, margin=limit)
     # Where the border is beyond 0 or 1, nothing can be worse by more: no bet.

@@ -1,7 +1,9 @@
 """Tests that users know by name. They may hold a rollout or raise an alert; they never revert.
 
-They are made for one look. Here they look only when the smaller sample has doubled, and the k-th
-look is held against level / (k (k + 1)), which adds up to the level over all looks; several tests
+They are made for one look at two samples. Here the samples are those of the present step, since
+what is asked may change with the time of day while the split changes, too; and a test looks only
+when the smaller sample has doubled. The k-th look of the s-th step is held against
+level / (k (k + 1) s (s + 1)), which adds up to the level over all looks and steps; several tests
 share it equally (Bonferroni). The index PSI has no level: it is compared with its limit as it is,
 at the last look, as users expect it.
 """
@@ -15,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from models.service import ExtraTest
-from rollout.judge.series import Categories, Floats, Observations
+from rollout.judge.series import Categories, Floats, Mask, Observations
 
 FIRST_LOOK = 100
 """Values in the smaller sample at the first look."""
@@ -29,8 +31,8 @@ class ExtraVerdict:
 
     Attributes:
         name: test and what it looked at.
-        statistic: of the test, at the last look.
-        p_value: at the last look; None for an index and for `sustained`.
+        statistic: of the test, at the look that found something, else the last one.
+        p_value: at the same look; None for an index and for `sustained`.
         level: what the p-value was held against at that look, or the limit.
         found: the test finds a difference, at this or an earlier look.
         then: hold or alert.
@@ -98,12 +100,13 @@ _TESTS: dict[str, Callable[[Floats, Floats], tuple[float, float]]] = {
 }
 
 
-def run(test: ExtraTest, seen: Observations, tests: int) -> ExtraVerdict | None:
+def run(test: ExtraTest, seen: Observations, step: Mask, tests: int) -> ExtraVerdict | None:
     """Runs one declared test; None where what it looks at was not measured.
 
     Args:
         test: as declared.
         seen: both arms.
+        step: marks the settled intervals of the present step.
         tests: how many share the level.
     """
     if test.test == "sustained":
@@ -112,7 +115,7 @@ def run(test: ExtraTest, seen: Observations, tests: int) -> ExtraVerdict | None:
     theirs = _other(test, seen)
     if mine is None or theirs is None:
         return None
-    known = mine.known & theirs.known
+    known = mine.known & theirs.known & step
     ours, others = (np.cumsum(it.within(known).counts, axis=0) for it in (mine, theirs))
     name = f"{test.test} of {test.of} against {test.against}"
     if test.test == "psi":
@@ -125,11 +128,13 @@ def run(test: ExtraTest, seen: Observations, tests: int) -> ExtraVerdict | None:
     if not looks:
         return None
     results = [_TESTS[test.test](ours[at], others[at]) for at in looks]
-    levels = [test.limit / tests / (k * (k + 1)) for k in range(1, len(looks) + 1)]
+    number = _step_number(seen)
+    share = test.limit / tests / (number * (number + 1))
+    levels = [share / (k * (k + 1)) for k in range(1, len(looks) + 1)]
     hits = [p <= level for (_, p), level in zip(results, levels, strict=True)]
-    shown = hits.index(True) if any(hits) else -1
+    shown = hits.index(True) if any(hits) else len(hits) - 1
     (statistic, p_value), level = results[shown], levels[shown]
-    reason = f"{name}: p {p_value:.2g} at look {len(looks)} (level {level:.2g} of {test.limit:g})"
+    reason = f"{name}: p {p_value:.2g} at look {shown + 1} (level {level:.2g} of {test.limit:g})"
     return ExtraVerdict(name, statistic, p_value, level, any(hits), test.then, reason)
 
 
@@ -143,6 +148,12 @@ def _other(test: ExtraTest, seen: Observations) -> Categories | None:
     # A reference has no size of its own: as many as the candidate's, for a cautious comparison.
     whole = np.nansum(mine.counts, axis=1, keepdims=True)
     return Categories(mine.names, whole * shares)
+
+
+def _step_number(seen: Observations) -> int:
+    """Returns how many different weights have held one after the other."""
+    settled = seen.weights[~np.isnan(seen.weights)]
+    return 1 + int(np.count_nonzero(np.diff(settled)))
 
 
 def _looks(smaller: Floats) -> list[int]:

@@ -1,9 +1,9 @@
 """Evidence on measured quantities, from their sum, sum of squares and count per interval.
 
-Each interval's difference of means is taken as normal with the variance seen in it, which is right
-for many values an interval, whatever their distribution. Intervals stay apart: what changes for
+Each interval's difference of means is taken as normal with the variance seen before it, which is
+right for many values, whatever their distribution. Intervals stay apart: what changes for
 both arms from one to the next is no difference. Where there is but one value an interval (a gauge,
-a rate), its variance is not seen, and only the sign of each difference counts.
+a rate), or all are equal, no variance is seen, and only the sign of each difference counts.
 """
 
 from __future__ import annotations
@@ -52,11 +52,14 @@ def mean_harm_evidence(
             for side in ("increase", "decrease")
         ]
         return np.logaddexp(*sides) - np.log(2)
-    if np.all(stable.count <= 1) and np.all(candidate.count <= 1):
-        return _sign_evidence(stable, candidate, margin, direction)
     difference, precision = mean_differences(stable, candidate)
+    if not precision.any():
+        return _sign_evidence(stable, candidate, margin, direction)
     worse = difference if direction == "increase" else -difference
-    shifts = _EFFECTS[:, None] * _usual_deviation(stable, candidate)
+    total = np.maximum(stable.count + candidate.count, 1)
+    per_value = stable.count * candidate.count / total  # of the precision, at variance 1
+    deviation = np.sqrt(per_value / np.where(precision > 0, precision, np.inf))
+    shifts = _EFFECTS[:, None] * deviation
     factors = precision * (shifts * (worse - margin) - shifts**2 / 2)
     factors = np.minimum(factors, -MOST_OF_ONE_INTERVAL * np.log(alpha))
     evidence = from_any_interval(factors, np.full(len(_EFFECTS), -np.log(len(_EFFECTS))))
@@ -92,24 +95,13 @@ def _sign_evidence(
 ) -> Floats:
     """Returns the log e-value against "it is the worse one in at most half of the intervals"."""
     both = (stable.count > 0) & (candidate.count > 0)
-    difference = candidate.sum - stable.sum
+    means = [arm.sum / np.maximum(arm.count, 1) for arm in (stable, candidate)]
+    difference = means[1] - means[0]
     beyond = (difference if direction == "increase" else -difference) - margin
     won, lost = both & (beyond > 0), both & (beyond < 0)
     chances = _CHANCES[:, None]
     factors = np.where(won, np.log(2 * chances), 0.0) + np.where(lost, np.log(2 - 2 * chances), 0.0)
     return from_any_interval(factors, np.full(len(_CHANCES), -np.log(len(_CHANCES))))
-
-
-def _usual_deviation(stable: Values, candidate: Values) -> Floats:
-    """Returns a value's standard deviation as known before each interval; 0 before the first."""
-    count = np.maximum(stable.count + candidate.count, 1)
-    within = sum(
-        np.maximum(arm.sum_squares - arm.sum**2 / np.maximum(arm.count, 1), 0)
-        for arm in (stable, candidate)
-    )
-    before = np.cumsum(within) - within
-    seen = np.cumsum(count) - count
-    return np.sqrt(before / np.maximum(seen, 1))
 
 
 def _spread(difference: Floats, precision: Floats) -> Floats:

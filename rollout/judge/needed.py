@@ -10,12 +10,27 @@ from rollout.judge.verdict import MetricVerdict, Needed
 
 
 def still_needed(
-    terms: Terms, compared: tuple[MetricVerdict, ...], requests: int, seconds: float
+    terms: Terms,
+    compared: tuple[MetricVerdict, ...],
+    requests: int,
+    seconds: float,
+    *,
+    split_known: bool = True,
 ) -> Needed:
-    """Returns what an advance still takes."""
+    """Returns what an advance still takes.
+
+    Args:
+        terms: what the rollout is held to.
+        compared: what each metric says.
+        requests: the candidate's at the present step.
+        seconds: how long the present step has held, settled.
+        split_known: whether it was seen how many requests each version was sent.
+    """
     reasons: list[str] = []
     pace = requests / seconds if seconds else 0.0
-    more, wait, possible = 0, 0.0, True
+    more, wait, possible = 0, 0.0, split_known
+    if not split_known:
+        reasons.append("counts of the requests that each version was sent")
     if seconds < terms.bake_seconds:
         wait = terms.bake_seconds - seconds
         reasons.append(f"{wait:.0f} s of bake time")
@@ -67,7 +82,7 @@ def requests_to_rule_out(
     """Returns how many of the candidate's requests ruling out the margin takes, about.
 
     Evidence grows by gap^2 / (2 variance) per request where the gap is what the candidate stays
-    below the margin; both arms' noise counts.
+    below the margin and both arms' noise counts; without any bad answer, by the gap itself.
 
     Args:
         rates: stable's and the candidate's share of bad answers.
@@ -86,4 +101,4 @@ def requests_to_rule_out(
     variance = rates[1] * (1 - rates[1]) + odds * rates[0] * (1 - rates[0])
     # A mixture over how good the candidate may be costs about one unit of evidence.
     missing = -math.log(beta) + (1 if shown <= 0 else 0) - shown
-    return max(math.ceil(missing * 2 * max(variance, margin / 10) / gap**2), 0)
+    return max(math.ceil(missing * 2 * max(variance, gap / 2) / gap**2), 0)

@@ -6,6 +6,7 @@ an advance still needs and the deadline. What is missing or strange holds; it ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,7 +28,7 @@ from rollout.judge.distributions import distributions
 from rollout.judge.e_process import EXTREME
 from rollout.judge.extra_tests import ExtraVerdict, run
 from rollout.judge.needed import still_needed
-from rollout.judge.series import Mask, Observations, usable
+from rollout.judge.series import Arm, Mask, Observations, same_percent, usable
 from rollout.judge.split import split
 from rollout.judge.terms import ERRORS, Terms
 from rollout.judge.verdict import DriftVerdict, Kind, MetricVerdict, Needed, SplitVerdict, Verdict
@@ -51,7 +52,9 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
     if blind:
         return Verdict("no-data", blind)
     if terms.percent == 100:
-        return alone(terms, seen)
+        step = seen.present_step()
+        strange = _strange([seen.candidate], step)
+        return Verdict("hold", strange, alerts=(strange,)) if strange else alone(terms, seen)
     which = Compared.of(seen)
     if not np.any(_counted(seen, which.settled)):
         return Verdict("no-data", "no settled interval in which both versions were counted")
@@ -62,7 +65,7 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
         metrics=metrics(terms, seen, which, rates),
         split=split(seen, which),
         drift=distributions(terms, seen, which),
-        extra=_extra(terms, seen),
+        extra=_extra(terms, seen, which),
         requests=int(seen.candidate.volume.total[step].sum()),
         seconds=float(seen.interval_seconds * step.sum()),
     )
@@ -108,7 +111,7 @@ def _decide(
             "trusted",
             alerts=("the split is not as declared", *alerts),
         )
-    strange = _strange(seen, which.step)
+    strange = _strange([seen.stable, seen.candidate], which.step)
     if strange:
         return Verdict("hold", strange, alerts=(strange, *alerts))
     harmful = [metric for metric in found.metrics if metric.harmful]
@@ -126,7 +129,13 @@ def _decide(
         return replace(drifted, alerts=alerts)
     if not found.metrics:
         return Verdict("hold", "no metric of both versions was measured", alerts=alerts)
-    needed = still_needed(terms, found.metrics, found.requests, found.seconds)
+    needed = still_needed(
+        terms,
+        found.metrics,
+        found.requests,
+        found.seconds,
+        split_known=found.split is not None or terms.percent == 0,
+    )
     if not needed.reasons:
         reason = sentences.advance(found.metrics, found.requests, terms.judge.beta)
         return Verdict("advance", reason, needed=needed, alerts=alerts)
@@ -175,7 +184,7 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
     """Returns why the data can't carry a verdict, or None."""
     if seen.declared_now is None:
         return "the declared weight is not recorded: is Prometheus up, and the stack applied?"
-    if seen.declared_now != terms.percent:
+    if not same_percent(seen.declared_now, terms.percent):
         return (
             f"the move to {terms.percent}% is not in effect: "
             f"{seen.declared_now:g}% is; run `pulumi up`"
@@ -183,7 +192,8 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
     everywhere = np.ones(len(seen.weights), dtype=bool)
     known = np.flatnonzero(_counted(seen, everywhere, alone=terms.percent == 100))
     if not len(known):
-        return "no requests were counted for both versions"
+        asked = "the candidate" if terms.percent == 100 else "both versions"
+        return f"no requests were counted for {asked}"
     age = _age_seconds(seen, int(known[-1]) + 1, now)
     if age > STALE_INTERVALS * seen.interval_seconds:
         return f"the newest counts are {age:.0f} s old"
@@ -196,20 +206,18 @@ def _counted(seen: Observations, mask: Mask, *, alone: bool = False) -> Mask:
     return usable([arm.volume for arm in arms], mask)
 
 
-def _strange(seen: Observations, step: Mask) -> str | None:
+def _strange(arms: Sequence[Arm], step: Mask) -> str | None:
     """Returns what can't be true of the counts at the present step, or None."""
-    for arm in (seen.stable, seen.candidate):
-        for name, counts in arm.metrics.items():
+    for arm in arms:
+        for name, counts in (*arm.metrics.items(), *arm.values.items()):
             wrong = int((counts.impossible & step).sum())
             if wrong:
-                return (
-                    f"{arm.version} shows more bad answers than answers ({name}, {wrong} intervals)"
-                )
+                return f"{arm.version} shows counts that can't be ({name}, {wrong} intervals)"
     return None
 
 
-def _extra(terms: Terms, seen: Observations) -> tuple[ExtraVerdict, ...]:
-    tests = [run(test, seen, len(terms.extra_tests)) for test in terms.extra_tests]
+def _extra(terms: Terms, seen: Observations, which: Compared) -> tuple[ExtraVerdict, ...]:
+    tests = [run(test, seen, which.step, len(terms.extra_tests)) for test in terms.extra_tests]
     return tuple(test for test in tests if test)
 
 
@@ -217,6 +225,8 @@ def _alerts(terms: Terms, found: _Found) -> tuple[str, ...]:
     measured = {metric.name for metric in found.metrics}
     promised = [name for name, rate in terms.rates.items() if rate.ceiling is not None]
     blind = [f"{name} is promised but not measured" for name in promised if name not in measured]
+    if len(found.extra) < len(terms.extra_tests):
+        blind.append("an extra test found nothing to look at")
     drift = [_drift_sentence(it) for it in found.drift if it.drifted]
     return (*blind, *drift, *(it.reason for it in found.extra if it.found))
 
@@ -256,7 +266,10 @@ def _breach(terms: Terms, seen: Observations, rates: Rates) -> Verdict | None:
             "revert",
             f"over the SLO in {', '.join(by_itself)}, which stable is shown to keep, and worse",
         )
-    reason = f"over the SLO in {names}, and stable is not shown to keep it: the cause may be shared"
+    reason = (
+        f"over the SLO in {names}, and it is not shown both that stable keeps it and that the "
+        "candidate is worse: the cause may be shared"
+    )
     return Verdict("hold", reason, alerts=(reason,))
 
 

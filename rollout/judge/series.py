@@ -34,13 +34,16 @@ class Counts:
     def known(self) -> Mask:
         """Where both numbers are there and possible."""
         with np.errstate(invalid="ignore"):
-            return (self.bad >= 0) & (self.bad <= self.total)
+            return (self.bad >= 0) & (self.bad <= self.total) & np.isfinite(self.total)
 
     @property
     def impossible(self) -> Mask:
-        """Where both numbers are there and can't be: more bad ones than there are."""
+        """Where both numbers are there and can't be: more bad ones than all, or fewer than none.
+
+        A total below 0 is a counter that was reset: it counts nothing.
+        """
         with np.errstate(invalid="ignore"):
-            return (self.bad > self.total) & (self.total >= 0)
+            return ((self.bad > self.total) | (self.bad < 0)) & (self.total >= 0)
 
     def within(self, mask: Mask) -> Counts:
         """Counts nothing outside of a mask; the grid stays."""
@@ -75,7 +78,13 @@ class Values:
         with np.errstate(invalid="ignore"):
             tolerance = 1e-9 * np.abs(self.sum_squares)
             spread = self.sum_squares * self.count - self.sum**2
-            return (self.count >= 0) & (spread >= -tolerance * np.maximum(self.count, 1))
+            possible = (self.count >= 0) & (spread >= -tolerance * np.maximum(self.count, 1))
+            return possible & np.isfinite(spread)
+
+    @property
+    def impossible(self) -> Mask:
+        """Where all three are there and can't be: a variance below 0."""
+        return (self.count >= 0) & np.isfinite(self.sum + self.sum_squares) & ~self.known
 
     def within(self, mask: Mask) -> Values:
         """Counts nothing outside of a mask; the grid stays."""
@@ -98,7 +107,7 @@ class Categories:
     def known(self) -> Mask:
         """Where all are there and possible."""
         with np.errstate(invalid="ignore"):
-            return np.all(self.counts >= 0, axis=-1)
+            return np.all((self.counts >= 0) & np.isfinite(self.counts), axis=-1)
 
     def within(self, mask: Mask) -> Categories:
         """Counts nothing outside of a mask; the grid stays."""
@@ -177,9 +186,13 @@ class Arm:
 
     @property
     def volume(self) -> Counts:
-        """How much was counted, whatever was: answers, else labels, else values, else requests."""
+        """How much was counted: answers, else requests sent, else labels, else values."""
+        if "errorRate" in self.metrics:
+            return self.metrics["errorRate"]
+        if np.isfinite(self.routed).any():
+            return Counts(np.zeros_like(self.routed), self.routed)
         if self.metrics:
-            return self.metrics.get("errorRate") or next(iter(self.metrics.values()))
+            return next(iter(self.metrics.values()))
         counted = next((it.count for it in self.values.values()), self.routed)
         return Counts(np.zeros_like(counted), counted)
 
@@ -224,10 +237,16 @@ class Observations:
         settled = np.flatnonzero(~np.isnan(self.weights))
         mask = np.zeros(len(self.weights), dtype=bool)
         if len(settled) and self.declared_now is not None:
-            changed = [i for i in settled if self.weights[i] != self.declared_now]
+            near = same_percent(self.weights, self.declared_now)
+            changed = [i for i in settled if not near[i]]
             mask[(changed[-1] + 1 if changed else 0) :] = True
             mask &= ~np.isnan(self.weights)
         return mask
+
+
+def same_percent(weights: Floats | float, declared: float) -> Mask:
+    """Whether percentages are the declared one, measured ones within a tenth of it."""
+    return np.abs(np.asarray(weights) - declared) <= max(0.1 * declared, 0.5)
 
 
 def usable(series: Sequence[Counts | Values | Categories], mask: Mask) -> Mask:

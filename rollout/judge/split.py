@@ -19,7 +19,9 @@ _FEWEST_EQUAL = 3
 def split(seen: Observations, which: Compared) -> SplitVerdict | None:
     """Tests the split of the present step alone: a wrong one that was mended is forgiven."""
     stable, candidate = seen.stable.routed, seen.candidate.routed
-    mask = which.step & ~np.isnan(stable + candidate)
+    with np.errstate(invalid="ignore"):
+        known = (stable >= 0) & (candidate >= 0) & np.isfinite(stable + candidate)
+    mask = which.step & known
     percents, mine = seen.weights[mask], candidate[mask]
     total = mine + stable[mask]
     if total.sum() == 0:

@@ -140,13 +140,14 @@ class Needed:
     """What an advance still takes.
 
     Attributes:
-        requests: of the candidate, at today's rates; None where no number would do.
-        seconds: at today's traffic; None where no time would do.
-        reasons: each as a phrase; empty where nothing is missing.
+        requests: of the candidate, at today's rates; None where no number would do, or another rule
+            decided before it was asked.
+        seconds: at today's traffic; None likewise.
+        reasons: each as a phrase.
     """
 
-    requests: int | None = 0
-    seconds: float | None = 0.0
+    requests: int | None = None
+    seconds: float | None = None
     reasons: tuple[str, ...] = ()
 
 
