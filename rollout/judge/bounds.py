@@ -246,12 +246,12 @@ def _ratio_earned(
     stable: Counts, candidate: Counts, rate: Floats, stake: Floats, ratio: float
 ) -> float:
     """Returns the log earnings of bets against a ratio; those that could lose all are smaller."""
+    rate = np.minimum(rate, 0.99 / ratio)
     centre = ratio * rate
     against = ratio * candidate.total / np.maximum(stable.total, 1)  # at stable, per unit here
     most = _BOLDEST_LOSS / np.maximum(np.maximum(centre, against * (1 - rate)), EPSILON)
     least = _BOLDEST_LOSS / np.maximum(np.maximum(1 - centre, against * rate), EPSILON)
     stake = np.clip(stake, -least, most)
-    stake = np.where(centre < 1, stake, 0.0)  # a rate above 1 is no hypothesis
     earned = _log_earnings(stable, -against * stake, rate)
     return float((earned + _log_earnings(candidate, stake, centre)).sum())
 

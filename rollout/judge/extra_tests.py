@@ -100,13 +100,12 @@ _TESTS: dict[str, Callable[[Floats, Floats], tuple[float, float]]] = {
 }
 
 
-def run(test: ExtraTest, seen: Observations, step: Mask, tests: int) -> ExtraVerdict | None:
+def run(test: ExtraTest, seen: Observations, tests: int) -> ExtraVerdict | None:
     """Runs one declared test; None where what it looks at was not measured.
 
     Args:
         test: as declared.
         seen: both arms.
-        step: marks the settled intervals of the present step.
         tests: how many share the level.
     """
     if test.test == "sustained":
@@ -115,7 +114,7 @@ def run(test: ExtraTest, seen: Observations, step: Mask, tests: int) -> ExtraVer
     theirs = _other(test, seen)
     if mine is None or theirs is None:
         return None
-    known = mine.known & theirs.known & step
+    known = mine.known & theirs.known & _step(seen)
     ours, others = (np.cumsum(it.within(known).counts, axis=0) for it in (mine, theirs))
     name = f"{test.test} of {test.of} against {test.against}"
     if test.test == "psi":
@@ -148,6 +147,12 @@ def _other(test: ExtraTest, seen: Observations) -> Categories | None:
     # A reference has no size of its own: as many as the candidate's, for a cautious comparison.
     whole = np.nansum(mine.counts, axis=1, keepdims=True)
     return Categories(mine.names, whole * shares)
+
+
+def _step(seen: Observations) -> Mask:
+    """Marks the settled intervals of the present step in which both versions got traffic."""
+    with np.errstate(invalid="ignore"):
+        return seen.present_step() & (seen.weights > 0) & (seen.weights < 100)
 
 
 def _step_number(seen: Observations) -> int:

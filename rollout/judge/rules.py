@@ -65,7 +65,7 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
         metrics=metrics(terms, seen, which, rates),
         split=split(seen, which),
         drift=distributions(terms, seen, which),
-        extra=_extra(terms, seen, which),
+        extra=_extra(terms, seen),
         requests=int(seen.candidate.volume.total[step].sum()),
         seconds=float(seen.interval_seconds * step.sum()),
     )
@@ -212,12 +212,15 @@ def _strange(arms: Sequence[Arm], step: Mask) -> str | None:
         for name, counts in (*arm.metrics.items(), *arm.values.items()):
             wrong = int((counts.impossible & step).sum())
             if wrong:
-                return f"{arm.version} shows counts that can't be ({name}, {wrong} intervals)"
+                return (
+                    f"{arm.version} shows more bad answers than answers, or what "
+                    f"else can't be ({name}, {wrong} intervals)"
+                )
     return None
 
 
-def _extra(terms: Terms, seen: Observations, which: Compared) -> tuple[ExtraVerdict, ...]:
-    tests = [run(test, seen, which.step, len(terms.extra_tests)) for test in terms.extra_tests]
+def _extra(terms: Terms, seen: Observations) -> tuple[ExtraVerdict, ...]:
+    tests = [run(test, seen, len(terms.extra_tests)) for test in terms.extra_tests]
     return tuple(test for test in tests if test)
 
 

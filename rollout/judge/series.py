@@ -245,8 +245,8 @@ class Observations:
 
 
 def same_percent(weights: Floats | float, declared: float) -> Mask:
-    """Whether percentages are the declared one, measured ones within a tenth of it."""
-    return np.abs(np.asarray(weights) - declared) <= max(0.1 * declared, 0.5)
+    """Whether percentages are the declared one, which is whole, after rounding."""
+    return np.abs(np.asarray(weights) - declared) < 0.5
 
 
 def usable(series: Sequence[Counts | Values | Categories], mask: Mask) -> Mask:

@@ -206,6 +206,15 @@ def seen(
     )
 
 
+def one_metric(stable: Counts, candidate: Counts, percent: float) -> Observations:
+    """Returns a rollout in which errors are all that is measured."""
+    arms = [
+        Arm(version, {ERRORS: it}, it.total)
+        for version, it in (("1.4.0", stable), ("1.5.0", candidate))
+    ]
+    return Observations(START, 60, np.full(len(stable.total), percent), percent, *arms)
+
+
 def with_metric(observed: Observations, arm: str, name: str, counts: Counts) -> Observations:
     """Replaces one metric of `stable` or `candidate`."""
     one: Arm = getattr(observed, arm)

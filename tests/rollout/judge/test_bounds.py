@@ -35,7 +35,7 @@ from tests.rollout.judge.arms import (
 LOOKS = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60)
 PLAIN = Scenario(rate=0.01, requests=500, looks=60, harm=2.0)
 OFTEN = Scenario(rate=0.2, requests=500, looks=60, harm=1.5)
-RUNS = 2000
+RUNS = 1000
 
 Missed = tuple[np.ndarray, np.ndarray]
 
@@ -73,7 +73,7 @@ LAWS = {
 def test_bounds_of_a_difference_miss_it_at_no_look_in_most_rollouts(law, alpha):
     scenario, difference, guess = LAWS[law]
     low, high = missed(next(drawn(scenario, RUNS, 1, harmful=True)), difference, guess, alpha)
-    # At 1%, 31 of 2,000, at 5%, 123, have a probability above 1%.
+    # At 1%, 18 of 1,000, at 5%, 67, have a probability above 1%.
     assert low.sum() <= allowed(RUNS, alpha)
     assert high.sum() <= allowed(RUNS, alpha)
 
@@ -99,22 +99,8 @@ STABLE_RATES = (0.001, 0.05, 0.2, 0.5, 0.95)
 DIFFERENCES = (-0.9, -0.3, -0.05, 0.0, 0.05, 0.3, 0.5, 0.9)
 
 
-RUINED = pytest.mark.xfail(
-    strict=True,
-    reason="stakes up to 4 lose more than there is: with the guess of categories, 5 of 95 "
-    "requests at the candidate and alpha 0.1% the lower bound misses 3.4%",
-)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "guess"),
-    [
-        *((sizes, 0.01) for sizes in SMALL),
-        *(pytest.param(sizes, 0.5, marks=RUINED) for sizes in SMALL[:3]),
-        *((sizes, 0.5) for sizes in SMALL[3:]),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("sizes", SMALL, ids=str)
+@pytest.mark.parametrize("guess", [0.01, 0.1, 0.5])
 def test_bounds_of_a_few_requests_miss_at_most_alpha_of_all_outcomes(sizes, guess):
     stable, candidate = outcomes([sizes])
     for alpha in (0.001, ALPHA, BETA):
@@ -128,11 +114,6 @@ def test_bounds_of_a_few_requests_miss_at_most_alpha_of_all_outcomes(sizes, gues
                 assert weight[upper < difference - 1e-9].sum() <= alpha
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="as above, over a whole rollout: 2 requests an interval at the candidate, 20% at "
-    "stable, 40% at it, guessed 50%: the lower bound misses 2.8% at alpha 1%, 9.3% at 5%",
-)
 def test_a_wrong_guess_and_a_few_requests_an_interval_do_not_mislead_the_bounds():
     scenario = replace(OFTEN, requests=200, percents=(1,), harm=2.0)
     low, _ = missed(next(drawn(scenario, RUNS, 3, harmful=True)), 0.2, 0.5, ALPHA)
@@ -232,7 +213,7 @@ def test_extreme_counts_give_bounds_between_minus_1_and_1(guess, total):
 @pytest.mark.parametrize("rates", [(0.05, 0.05), (0.01, 0.03), (0.3, 0.15)])
 def test_a_ratio_is_ruled_out_at_no_look_in_most_rollouts(rates):
     """At the true ratio, which is where the bounds can miss: the nulls are nested."""
-    runs = 500
+    runs = 300
     scenario = Scenario(rate=rates[0], requests=1000, looks=30, harm=rates[1] / rates[0])
     stable, candidate = next(drawn(scenario, runs, 9, harmful=True))
     low = high = 0
@@ -249,11 +230,6 @@ def test_a_ratio_is_ruled_out_at_no_look_in_most_rollouts(rates):
     assert high <= allowed(runs, BETA)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="stakes above 1 against a good answer: of 10 and 3 requests, 95% and 80% bad, the "
-    "upper bound misses 0.48% at alpha 0.1%; 80% and 50%, 8.5% at 5%",
-)
 def test_bounds_of_a_ratio_of_a_few_requests_miss_at_most_alpha_of_all_outcomes():
     """Only those with a good candidate and a bad stable, where the upper bound is lowest."""
     stable, candidate = outcomes([(10, 3)])
@@ -268,6 +244,18 @@ def test_bounds_of_a_ratio_of_a_few_requests_miss_at_most_alpha_of_all_outcomes(
             ]
         )
         assert weight[upper < rates[1] / rates[0] * (1 - 1e-9)].sum() <= alpha
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the bound is the first of the grid that is not ruled out, up to 3.7% too narrow; the "
+    "last one that is ruled out would be right",
+)
+def test_bounds_of_a_ratio_are_themselves_ruled_out():
+    pair = Counts.of([450] * 30, [45_000] * 30), Counts.of([150] * 30, [5000] * 30)
+    rate, stake = _stakes(*pair, 0.01, np.asarray(ALPHA))
+    for side, bound in zip((1, -1), ratio_bounds(*pair, 0.01, ALPHA), strict=True):
+        assert _ratio_earned(*pair, rate, side * stake, bound) >= -np.log(ALPHA)
 
 
 def test_bounds_of_a_ratio_enclose_it_and_are_of_use():
@@ -346,7 +334,7 @@ def histogram(rng: np.random.Generator, requests: int, looks: int) -> Buckets:
 
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
 def test_bounds_of_a_quantile_miss_it_at_no_look_in_most_rollouts(share):
-    """The quantile is put just beside an edge, on either side: there a miss is nearest."""
+    """The quantile is put at an edge, where a miss is nearest; neither side is proved there."""
     rng = np.random.default_rng(11)
     runs = 300
     at = {0.5: 25.0, 0.95: 100.0, 0.99: 250.0}[share]
@@ -360,8 +348,8 @@ def test_bounds_of_a_quantile_miss_it_at_no_look_in_most_rollouts(share):
         over = [False, False]
         for look in (1, 2, 5, 10, 20):
             found = quantile_bounds(Buckets(EDGES, counts[:look]), share, BETA)
-            over[0] |= found[0] >= at  # "more than 1 - share take longer": wrong
-            over[1] |= found[1] <= at - 1e-9
+            over[0] |= found[0] >= at  # "more than 1 - share take longer than this edge"
+            over[1] |= found[1] <= at  # "less than 1 - share do": neither is so
         low, high = low + over[0], high + over[1]
     assert low <= allowed(runs, BETA)
     assert high <= allowed(runs, BETA)
@@ -412,12 +400,6 @@ def means_missed(draw, sizes: tuple[int, int], shift: float, runs: int, seed: in
     return counts
 
 
-BIASED = (
-    "weighted by the precision seen in the same interval, a mean is biased by skew / n: "
-    "lognormal values, 50 and 450 an interval: {} at alpha 5%"
-)
-
-
 @pytest.mark.parametrize(
     ("law", "sizes"),
     [
@@ -425,16 +407,10 @@ BIASED = (
         ("normal", (450, 50)),
         ("lognormal", (50, 50)),
         ("very skewed", (50, 50)),
-        pytest.param(
-            "lognormal",
-            (450, 50),
-            marks=pytest.mark.xfail(strict=True, reason=BIASED.format("21% missed")),
-        ),
-        pytest.param(
-            "very skewed",
-            (450, 50),
-            marks=pytest.mark.xfail(strict=True, reason=BIASED.format("80% missed")),
-        ),
+        # Means must not be weighted by the variance of the same values: that is biased.
+        ("lognormal", (450, 50)),
+        ("very skewed", (450, 50)),
+        ("normal", (200, 2)),
     ],
 )
 def test_bounds_of_a_mean_miss_at_no_look_in_most_rollouts(law, sizes):
@@ -444,11 +420,6 @@ def test_bounds_of_a_mean_miss_at_no_look_in_most_rollouts(law, sizes):
         assert found <= allowed(300, BETA)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an interval's variance from 2 values may be as small as chance likes: 65% missed at "
-    "2 values an interval, 22% at 5, alpha 5%",
-)
 def test_bounds_of_a_mean_are_not_wrong_where_an_interval_has_only_two_values():
     for found in means_missed(DRAWS["normal"][0], (200, 2), 0.0, 100, 14):
         assert found <= allowed(100, BETA)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rollout.judge.dispersion import (
+    LONG_SUSPICION,
     SUSPICION,
     dispersion,
     excess_spread,
@@ -16,18 +17,25 @@ from rollout.judge.dispersion import (
     pod_spread,
 )
 from rollout.judge.e_process import harm_evidence, margin_evidence
+from rollout.judge.e_process import spread_of as long_too
 from rollout.judge.series import Counts
+from rollout.judge.terms import ERRORS, RateTerms
 from rollout.simulate import Bursts, Day, Outages, Scenario
 from tests.rollout.judge.arms import (
     ALPHA,
     BETA,
     allowed,
+    decide,
     delay,
     drawn,
     hits,
+    one_metric,
     outcomes,
+    pick,
     probability,
     spread_of,
+    terms,
+    upto,
 )
 
 PLAIN = Scenario(rate=0.01, requests=500, looks=60)
@@ -51,11 +59,15 @@ INDEPENDENT = {
 @pytest.mark.parametrize("law", INDEPENDENT)
 def test_independent_requests_are_not_suspected_more_often_than_declared(law):
     """Counted at single looks over 2,000 rollouts; 2 points are three standard errors and more."""
-    spread = np.concatenate([spread_of(*it) for it in drawn(INDEPENDENT[law], 2000, 1)])
+    pair = next(drawn(INDEPENDENT[law], 2000, 1))
+    spread, whole = spread_of(*pair), long_too(*pair)
     for look in (2, 4, 10, 30, 60):
         assert (spread[:, look - 1] > 1).mean() <= SUSPICION + 0.02
-    assert np.median(spread[:, -1]) == 1.0
+        # Blocks of intervals are a second reason to suspect it.
+        assert (whole[:, look - 1] > 1).mean() <= SUSPICION + LONG_SUSPICION + 0.02
+    assert np.median(whole[:, -1]) == 1.0
     assert np.quantile(spread[:, -1], 0.95) < 2.0
+    assert np.quantile(whole[:, -1], 0.95) < 3.0
 
 
 @pytest.mark.parametrize("law", ["many requests", "often bad", "half and half", "shared bursts"])
@@ -90,6 +102,14 @@ def test_what_hits_one_arm_is_seen_in_most_rollouts(law):
     spread = spread_of(*next(drawn(scenario, 1000, 4)))[:, -1]
     assert (spread > 1).mean() > 0.9
     assert np.median(spread) > least
+
+
+def test_bursts_that_last_are_seen_from_block_to_block():
+    """Within a burst of five intervals nothing jumps; from a block of five to the next it does."""
+    pair = next(drawn(replace(BUSY, own_bursts=Bursts(0.02, 10, 5)), 1000, 4))
+    by_interval, by_block = spread_of(*pair)[:, -1], long_too(*pair)[:, -1]
+    assert np.median(by_block) > 2 * np.median(by_interval)
+    assert (by_block >= by_interval).all()
 
 
 def test_a_correlation_within_intervals_inflates_by_what_it_must():
@@ -189,11 +209,14 @@ def by_interval(margin: float):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("level", [ALPHA, BETA])
-def test_with_the_interval_as_its_unit_evidence_keeps_its_level_under_bursts(law, level):
-    # 123 of 10,000 at 1%, 551 at 5% have a probability above 1%.
+def test_with_the_interval_as_its_unit_evidence_keeps_its_levels_under_bursts(law):
+    # 124 of 10,000 at 1%, 551 at 5% have a probability above 1%.
     runs = 2000 if law.get("looks") else RUNS
-    assert hits(by_interval(0.0), replace(OWN, **law), runs, 11, level) <= allowed(runs, level)
+    best = np.concatenate(
+        [by_interval(0.0)(*it).max(axis=1) for it in drawn(replace(OWN, **law), runs, 11)]
+    )
+    for level in (ALPHA, BETA):
+        assert (best >= -np.log(level)).sum() <= allowed(runs, level)
 
 
 def test_that_holds_at_the_border_of_a_margin():
@@ -206,8 +229,8 @@ def test_that_holds_at_the_border_of_a_margin():
 
 @pytest.mark.xfail(
     strict=True,
-    reason="bursts of five intervals in one arm: 6% by interval, 23% of all healthy rollouts are "
-    "reverted; neighbouring intervals are taken as independent",
+    reason="bursts of five intervals in one arm: 6%; neighbouring intervals are taken as "
+    "independent",
 )
 def test_bursts_that_last_for_several_intervals_revert_no_more_than_alpha():
     lasting = replace(BUSY, own_bursts=Bursts(0.02, 10, 5))
@@ -241,6 +264,7 @@ INFLATION = {
     # Published in docs: what remains where requests of one arm depend on each other.
     "own bursts": (OWN, 0.02, 0.15),
     "own bursts, few requests": (replace(PLAIN, own_bursts=Bursts(0.05, 10)), 0.06, 0.1),
+    "own bursts that last": (replace(BUSY, own_bursts=Bursts(0.02, 10, 5)), 0.15, 0.5),
     "correlated in an interval": (replace(BUSY, icc=0.02), 0.12, 0.5),
 }
 
@@ -270,3 +294,28 @@ def test_where_it_is_suspected_evidence_is_never_more_and_never_below_nothing():
         assert (careful <= plain + 1e-12).all()
         assert (careful[plain < 0] == plain[plain < 0]).all()
         assert (careful < plain).any()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="ruled out is what the evidence ever said at this step (peak), also at looks 1 and 2, "
+    "where dispersion is not known yet: 25% pass at the margin (beta 5%), 6% by the evidence as "
+    "it is now, which costs nothing where requests are independent",
+)
+def test_the_first_looks_of_a_step_do_not_carry_an_advance_once_dependence_is_known():
+    """A candidate at the margin, at 25%, with a correlation of .02; the bake ends at look 10.
+
+    Beta is not promised where requests depend on each other; a tenth is a bound that evidence
+    divided by the dispersion known by then keeps.
+    """
+    scenario = replace(BUSY, percents=(25,), icc=0.02, harm=1.2)
+    stable, candidate = next(drawn(scenario, 150, 17, harmful=True))
+    held = terms(percent=25, evidence="margin", rates={ERRORS: RateTerms(0.002, 0.05)})
+    passed = 0
+    for row in range(150):
+        pair = pick(stable, row), pick(candidate, row)
+        passed += any(
+            decide(one_metric(*(upto(it, look) for it in pair), 25.0), held).kind == "advance"
+            for look in (10, 20, 30)
+        )
+    assert passed <= allowed(150, 0.1)

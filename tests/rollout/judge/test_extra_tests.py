@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,7 +116,8 @@ def test_it_looks_when_the_smaller_sample_has_doubled_and_shares_the_level():
             upto = values // 60
             verdict = run(declared("chi-squared"), observed(stable[:upto], candidate[:upto]), tests)
             assert verdict is not None
-            assert verdict.level == pytest.approx(LEVEL / tests / (k * (k + 1)))
+            # The first step has half of the level.
+            assert verdict.level == pytest.approx(LEVEL / 2 / tests / (k * (k + 1)))
             pooled = candidate[:upto].sum(axis=0) * 1.0, stable[:upto].sum(axis=0) * 1.0
             assert verdict.p_value == pytest.approx(chi_squared(*pooled)[1])
     assert run(declared("chi-squared"), observed(stable[:1], candidate[:1]), 1) is None
@@ -129,13 +131,9 @@ def test_what_was_found_at_an_earlier_look_stays_found():
     verdict = run(declared("chi-squared"), observed(stable, np.r_[early, late]), 1)
     assert verdict is not None
     assert verdict.found
-    assert verdict.level == pytest.approx(LEVEL / 2)
+    assert verdict.level == pytest.approx(LEVEL / 2 / 2)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the p-value is that of the look at which it was found, the sentence says the last one",
-)
 def test_the_sentence_names_the_look_that_its_p_value_is_of():
     early, late = np.array([[10, 110]]), np.full((40, 2), 60)
     verdict = run(declared("chi-squared"), observed(np.full((41, 2), 600), np.r_[early, late]), 1)
@@ -145,7 +143,7 @@ def test_the_sentence_names_the_look_that_its_p_value_is_of():
 
 @pytest.mark.parametrize("kind", ["ks", "chi-squared", "mann-whitney"])
 def test_equal_arms_are_found_different_at_most_at_the_level_over_all_looks(kind):
-    """2,000 rollouts, four looks each; 124 at a level of 5% have a probability above 1%."""
+    """2,000 rollouts, four looks each; 123 at a level of 5% have a probability above 1%."""
     rng = np.random.default_rng(6)
     runs = 2000
     false = 0
@@ -157,11 +155,6 @@ def test_equal_arms_are_found_different_at_most_at_the_level_over_all_looks(kind
     assert false <= allowed(runs, LEVEL)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="totals are pooled over steps: a day that changes what both versions are asked, while "
-    "the split goes from 1% to 50%, is found in all of 200 healthy rollouts",
-)
 @pytest.mark.parametrize("kind", ["ks", "chi-squared", "mann-whitney"])
 def test_a_day_with_a_changing_split_is_no_difference(kind):
     rng = np.random.default_rng(7)
@@ -170,7 +163,9 @@ def test_a_day_with_a_changing_split_is_no_difference(kind):
     for _ in range(200):
         n_c = rng.binomial(1000, np.where(np.arange(40) < 20, 0.01, 0.5))
         stable, candidate = rng.multinomial(1000 - n_c, shares), rng.multinomial(n_c, shares)
-        verdict = run(declared(kind), observed(stable, candidate), 1)
+        weights = np.where(np.arange(40) < 20, 1.0, 50.0)
+        both = replace(observed(stable, candidate), weights=weights, declared_now=50)
+        verdict = run(declared(kind), both, 1)
         assert verdict is not None
         false += verdict.found
     assert false <= allowed(200, LEVEL)
