@@ -17,7 +17,7 @@ from rollout.judge.bets import EPSILON, from_any_interval, from_the_start
 from rollout.judge.bounds import mean_differences
 from rollout.judge.dispersion import SUSPICION
 from rollout.judge.e_process import MOST_OF_ONE_INTERVAL
-from rollout.judge.series import Floats, Values
+from rollout.judge.series import Floats, Mask, Values
 
 Direction = Literal["increase", "decrease", "either"]
 """Which change is harmful."""
@@ -93,8 +93,12 @@ def mean_margin_evidence(
 def _sign_evidence(
     stable: Values, candidate: Values, margin: float, direction: Direction
 ) -> Floats:
-    """Returns the log e-value against "it is the worse one in at most half of the intervals"."""
-    both = (stable.count > 0) & (candidate.count > 0)
+    """Returns the log e-value against "it is the worse one in at most half of the intervals".
+
+    A mean of many values against one of few is no fair coin, so both must be of as many, or flat.
+    """
+    alike = (stable.count == candidate.count) | (_is_flat(stable) & _is_flat(candidate))
+    both = (stable.count > 0) & (candidate.count > 0) & alike
     means = [arm.sum / np.maximum(arm.count, 1) for arm in (stable, candidate)]
     difference = means[1] - means[0]
     beyond = (difference if direction == "increase" else -difference) - margin
@@ -102,6 +106,12 @@ def _sign_evidence(
     chances = _CHANCES[:, None]
     factors = np.where(won, np.log(2 * chances), 0.0) + np.where(lost, np.log(2 - 2 * chances), 0.0)
     return from_any_interval(factors, np.full(len(_CHANCES), -np.log(len(_CHANCES))))
+
+
+def _is_flat(arm: Values) -> Mask:
+    """Whether all values of an interval are equal, as far as their sums tell."""
+    within = arm.sum_squares * arm.count - arm.sum**2
+    return within <= 1e-9 * np.abs(arm.sum_squares) * np.maximum(arm.count, 1)
 
 
 def _spread(difference: Floats, precision: Floats) -> Floats:

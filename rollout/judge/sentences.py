@@ -16,7 +16,7 @@ _SAYS = {
 def bad_answers(name: str, shown: Shown) -> str:
     """Says how a version did: `fails 2.10% of requests`."""
     if shown.bad is None:
-        return f"has a mean {name} of {shown.rate:.4g}"
+        return f"has a mean of {shown.rate:.4g} in {name}"
     return _SAYS.get(name, f"is bad in {name} on {{}} of requests").format(percentage(shown.rate))
 
 

@@ -118,7 +118,7 @@ def test_a_quantity_and_a_histogram_are_held_to_what_stands_under_their_names(ra
         }
     verdict = decide(written(tmp_path, raw))
     assert verdict.kind == "revert"
-    assert "has a mean values of 8" in verdict.reason
+    assert "has a mean of 8" in verdict.reason
     (drift,) = verdict.drift
     assert (drift.name, drift.tolerance, drift.drifted) == ("age", 0.3, True)
     assert drift.distance == pytest.approx(0.4)
