@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 from scipy.stats import binom
@@ -139,6 +140,22 @@ def pick(counts: Counts, rows) -> Counts:
     return Counts(counts.bad[rows], counts.total[rows])
 
 
+def both_upto(pair: Pair, look: int) -> Pair:
+    """Keeps the first intervals of both arms."""
+    return upto(pair[0], look), upto(pair[1], look)
+
+
+def both_pick(pair: Pair, rows) -> Pair:
+    """Keeps some rollouts of both arms."""
+    return pick(pair[0], rows), pick(pair[1], rows)
+
+
+def binomial(rng: np.random.Generator, total, rate) -> Counts:
+    """Draws how many of so many are bad."""
+    total = np.asarray(total, dtype=float)
+    return Counts.of(rng.binomial(total.astype(np.int64), rate), total)
+
+
 def values_of(draws: np.ndarray) -> Values:
     """Returns what is kept of values, given as shape (T, n)."""
     return Values(
@@ -154,7 +171,7 @@ def values_of(draws: np.ndarray) -> Values:
 def terms(
     *,
     percent: int = 5,
-    evidence: str = "bake",
+    evidence: Literal["bake", "margin"] = "bake",
     bake: float = 600.0,
     accuracy: bool = True,
     judge_terms: dict | None = None,

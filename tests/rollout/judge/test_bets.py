@@ -161,8 +161,8 @@ def test_an_arm_without_requests_earns_nothing():
 @pytest.mark.parametrize("slope", [0.01, 1.0, 100.0])
 def test_extreme_borders_give_finite_logs(margin, slope):
     stable, candidate = Counts.of([0, 5, 0, 5], [5] * 4), Counts.of([0, 0, 5, 5], [5] * 4)
-    for rates in itertools.product((0.0, 1e-9, 0.5, 1.0), repeat=2):
-        assert np.isfinite(bet(*rates, margin, slope)(stable, candidate)).all()
+    for one, other in itertools.product((0.0, 1e-9, 0.5, 1.0), repeat=2):
+        assert np.isfinite(bet(one, other, margin, slope)(stable, candidate)).all()
 
 
 def test_a_rate_is_predicted_from_what_came_before():

@@ -23,7 +23,11 @@ from rollout.simulate import Bursts, Day, Scenario
 from tests.rollout.judge.arms import (
     ALPHA,
     BETA,
+    Pair,
     allowed,
+    binomial,
+    both_pick,
+    both_upto,
     drawn,
     outcomes,
     pick,
@@ -32,7 +36,7 @@ from tests.rollout.judge.arms import (
     values_of,
 )
 
-LOOKS = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60)
+LOOKS = (1, 2, 3, 5, 9, 16, 30, 60)
 PLAIN = Scenario(rate=0.01, requests=500, looks=60, harm=2.0)
 OFTEN = Scenario(rate=0.2, requests=500, looks=60, harm=1.5)
 RUNS = 1000
@@ -40,14 +44,13 @@ RUNS = 1000
 Missed = tuple[np.ndarray, np.ndarray]
 
 
-def missed(pair: tuple[Counts, Counts], truth, guess: float, alpha: float) -> Missed:
+def missed(pair: Pair, truth: float, guess: float, alpha: float) -> Missed:
     """Marks the rollouts in which the lower, or the upper, bound misses at any look."""
     low, high = np.zeros((2, len(pair[0].bad)), dtype=bool)
     for look in LOOKS:
-        true = truth if np.isscalar(truth) else truth[look - 1]
-        lower, upper = difference_bounds(*(upto(arm, look) for arm in pair), guess, alpha)
-        low |= lower > true + 1e-9
-        high |= upper < true - 1e-9
+        lower, upper = difference_bounds(*both_upto(pair, look), guess, alpha)
+        low |= lower > truth + 1e-9
+        high |= upper < truth - 1e-9
     return low, high
 
 
@@ -68,8 +71,10 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("alpha", [ALPHA, BETA])
+@pytest.mark.parametrize(
+    ("law", "alpha"),
+    [*((law, BETA) for law in LAWS), ("equal", ALPHA), ("a few requests at 1%", ALPHA)],
+)
 def test_bounds_of_a_difference_miss_it_at_no_look_in_most_rollouts(law, alpha):
     scenario, difference, guess = LAWS[law]
     low, high = missed(next(drawn(scenario, RUNS, 1, harmful=True)), difference, guess, alpha)
@@ -86,8 +91,8 @@ def test_rates_may_drift_as_long_as_the_difference_stays(percents):
     to_candidate = rng.binomial(500, weights, (RUNS, 60)).astype(float)
     to_stable = 500 - to_candidate
     pair = (
-        Counts(rng.binomial(to_stable.astype(int), rates) * 1.0, to_stable),
-        Counts(rng.binomial(to_candidate.astype(int), rates + 0.1) * 1.0, to_candidate),
+        binomial(rng, to_stable, rates),
+        binomial(rng, to_candidate, rates + 0.1),
     )
     low, high = missed(pair, 0.1, 0.01, BETA)
     assert low.sum() <= allowed(RUNS, BETA)
@@ -123,7 +128,7 @@ def test_a_wrong_guess_and_a_few_requests_an_interval_do_not_mislead_the_bounds(
 def test_bounds_shrink_with_the_requests_and_prove_strong_harm():
     pair = next(drawn(replace(PLAIN, requests=5000, harm=3.0), 200, 4, harmful=True))
     lower, upper = zip(
-        *(difference_bounds(*(upto(it, look) for it in pair), 0.01, ALPHA) for look in LOOKS),
+        *(difference_bounds(*both_upto(pair, look), 0.01, ALPHA) for look in LOOKS),
         strict=True,
     )
     widths = np.median(np.array(upper) - np.array(lower), axis=1)
@@ -166,7 +171,7 @@ def test_one_side_never_passes_the_other_and_a_batch_equals_its_rows():
     lower, upper = difference_bounds(*pair, 0.1, BETA, spreads)
     assert (lower <= upper).all()
     for row in (0, 50, 99):
-        alone = difference_bounds(*(pick(it, row) for it in pair), 0.1, BETA, spreads[row])
+        alone = difference_bounds(*both_pick(pair, row), 0.1, BETA, spreads[row])
         assert (float(alone[0]), float(alone[1])) == (lower[row], upper[row])
     plain = difference_bounds(*pair, 0.1, BETA)
     assert (lower <= plain[0]).all()
@@ -184,7 +189,8 @@ def test_intervals_without_requests_of_an_arm_change_nothing():
             Counts(np.c_[it.bad, np.zeros((20, 5))], np.c_[it.total, gap])
             for it, gap in zip((stable, candidate), gaps, strict=True)
         ]
-        for found, bound in zip(difference_bounds(*more, 0.1, BETA), plain, strict=True):
+        longer = difference_bounds(more[0], more[1], 0.1, BETA)
+        for found, bound in zip(longer, plain, strict=True):
             assert found == pytest.approx(bound)
 
 
@@ -246,11 +252,6 @@ def test_bounds_of_a_ratio_of_a_few_requests_miss_at_most_alpha_of_all_outcomes(
         assert weight[upper < rates[1] / rates[0] * (1 - 1e-9)].sum() <= alpha
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the bound is the first of the grid that is not ruled out, up to 3.7% too narrow; the "
-    "last one that is ruled out would be right",
-)
 def test_bounds_of_a_ratio_are_themselves_ruled_out():
     pair = Counts.of([450] * 30, [45_000] * 30), Counts.of([150] * 30, [5000] * 30)
     rate, stake = _stakes(*pair, 0.01, np.asarray(ALPHA))
@@ -290,11 +291,11 @@ def test_bounds_of_a_rate_miss_its_mean_so_far_at_no_look_in_most_rollouts(law):
     }.get(law)
     rates = np.full(60, float(law)) if rates is None else rates
     rng = np.random.default_rng(10)
-    runs = 1000
+    runs = 600
     total = np.full((runs, 60), 100.0)
     mean = np.cumsum(rates) / np.arange(1, 61)
     low, high = rates_missed(rng.binomial(100, rates, total.shape) * 1.0, total, mean, BETA)
-    # At 5%, 67 of 1,000 have a probability above 1%.
+    # At 5%, 43 of 600 have a probability above 1%.
     assert low.sum() <= allowed(runs, BETA)
     assert high.sum() <= allowed(runs, BETA)
 
@@ -312,8 +313,8 @@ def test_bounds_of_a_rate_of_a_few_requests_miss_at_most_alpha_of_all_outcomes()
 
 
 def test_bounds_of_a_rate_tighten_and_stay_apart():
-    totals = 10.0 ** np.arange(1, 10)[:, None]
-    lower, upper = rate_bounds(Counts(totals * 0.1, totals), ALPHA)
+    totals = np.array([[10.0**power] for power in range(1, 10)])
+    lower, upper = rate_bounds(Counts.of(totals * 0.1, totals), ALPHA)
     assert (lower < 0.1).all()
     assert (upper > 0.1).all()
     assert (np.diff(upper - lower) <= 0).all()
@@ -415,9 +416,9 @@ def means_missed(draw, sizes: tuple[int, int], shift: float, runs: int, seed: in
 )
 def test_bounds_of_a_mean_miss_at_no_look_in_most_rollouts(law, sizes):
     draw, deviation = DRAWS[law]
-    # At 5%, 24 of 300 have a probability above 1%.
-    for found in means_missed(draw, sizes, 0.3 * deviation, 300, 13):
-        assert found <= allowed(300, BETA)
+    # At 5%, 18 of 200 have a probability above 1%.
+    for found in means_missed(draw, sizes, 0.3 * deviation, 200, 13):
+        assert found <= allowed(200, BETA)
 
 
 def test_bounds_of_a_mean_are_not_wrong_where_an_interval_has_only_two_values():

@@ -29,6 +29,7 @@ from tests.rollout.judge.arms import (
     ALPHA,
     BETA,
     allowed,
+    binomial,
     crossed,
     delay,
     drawn,
@@ -202,7 +203,7 @@ def test_pooled_over_night_and_day_the_same_rollouts_would_look_harmful():
         Counts(c.bad.sum(-1, keepdims=True), c.total.sum(-1, keepdims=True))
         for c in (stable, candidate)
     ]
-    once = harm_evidence(*pooled, 0.0, GUESS, ALPHA, dispersed=False)
+    once = harm_evidence(pooled[0], pooled[1], 0.0, GUESS, ALPHA, dispersed=False)
     # One interval is cut off at three quarters of what is needed.
     assert (once >= -MOST_OF_ONE_INTERVAL * np.log(ALPHA) - 1).mean() > 0.9
 
@@ -413,7 +414,7 @@ def test_evidence_is_a_number_whatever_the_counts(case, margin, guess):
 def test_evidence_is_a_number_over_a_hundred_thousand_intervals():
     rng = np.random.default_rng(12)
     total = np.full(100_000, 50.0)
-    stable, candidate = (Counts(rng.binomial(50, 0.05, 100_000) * 1.0, total) for _ in range(2))
+    stable, candidate = (binomial(rng, total, 0.05) for _ in range(2))
     for evidence in (harm(0.0)(stable, candidate), absence(0.5)(stable, candidate)):
         assert np.isfinite(evidence).all()
     assert peak(harm(0.0)(stable, candidate)) < -np.log(ALPHA)
@@ -460,7 +461,7 @@ def test_a_ceiling_of_all_and_a_floor_of_nothing_are_never_refuted():
 def test_evidence_about_one_arm_keeps_its_level_and_finds_a_breach(limit):
     rng = np.random.default_rng(14)
     total = np.full((RUNS, 60), 100.0)
-    counts = Counts(rng.binomial(100, limit, total.shape) * 1.0, total)
+    counts = binomial(rng, total, limit)
     assert crossed(ceiling_evidence(counts, limit), ALPHA).sum() <= allowed(RUNS, ALPHA)
     assert crossed(floor_evidence(counts, limit), ALPHA).sum() <= allowed(RUNS, ALPHA)
     few = pick(counts, slice(0, 500))

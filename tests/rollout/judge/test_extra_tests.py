@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ CASES = [(1, 0, (100, 100)), (2, 1, (150, 900)), (3, 0, (2000, 100)), (4, 3, (30
 def test_kolmogorov_smirnov_is_that_of_scipy(case):
     ours, theirs = samples(*case)
     statistic, p_value = ks(bucketed(ours), bucketed(theirs))
-    reference = stats.ks_2samp(ours, theirs, method="asymp")
+    reference: Any = stats.ks_2samp(ours, theirs, method="asymp")
     assert statistic == pytest.approx(reference.statistic)
     size = len(ours) * len(theirs) / (len(ours) + len(theirs))
     assert p_value == pytest.approx(stats.kstwobign.sf(math.sqrt(size) * reference.statistic))
@@ -67,7 +68,7 @@ def test_kolmogorov_smirnov_is_that_of_scipy(case):
 def test_chi_squared_is_that_of_scipy(case):
     ours, theirs = (bucketed(it) for it in samples(*case))
     some = (ours + theirs) > 0
-    reference = stats.chi2_contingency(np.array([ours[some], theirs[some]]), correction=False)
+    reference: Any = stats.chi2_contingency(np.array([ours[some], theirs[some]]), correction=False)
     statistic, p_value = chi_squared(ours, theirs)
     assert (statistic, p_value) == pytest.approx((reference.statistic, reference.pvalue))
 
@@ -75,7 +76,7 @@ def test_chi_squared_is_that_of_scipy(case):
 @pytest.mark.parametrize("case", CASES)
 def test_mann_whitney_is_that_of_scipy(case):
     ours, theirs = samples(*case)
-    reference = stats.mannwhitneyu(ours, theirs, method="asymptotic")
+    reference: Any = stats.mannwhitneyu(ours, theirs, method="asymptotic")
     statistic, p_value = mann_whitney(bucketed(ours), bucketed(theirs))
     assert statistic == pytest.approx(reference.statistic)
     assert p_value == pytest.approx(reference.pvalue, rel=1e-6)
