@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
+from rollout.judge.bounds import difference_bounds
 from rollout.judge.categories import (
     distance,
     distance_bounds,
@@ -16,7 +17,7 @@ from rollout.judge.categories import (
     reference_evidence,
     stable_evidence,
 )
-from rollout.judge.series import Categories
+from rollout.judge.series import Categories, Counts
 from rollout.simulate import simulate_categories
 from tests.rollout.judge.arms import ALPHA, BETA, allowed, crossed
 
@@ -173,6 +174,14 @@ def test_bounds_against_a_reference_miss_it_at_no_look_in_most_rollouts():
             high += any(upper < moved - 1e-9 for _, upper in found)
         assert low <= allowed(runs, BETA)
         assert high <= allowed(runs, BETA)
+
+
+def test_of_two_categories_the_distance_is_one_difference_and_bounded_no_tighter():
+    stable, candidate = next(both(0.2, requests=500, shares=np.array([0.6, 0.4])))
+    first = [Counts(it.counts[:, 0], it.counts.sum(axis=1)) for it in (stable, candidate)]
+    low, high = difference_bounds(first[0], first[1], 0.5, BETA / 2)
+    _, upper = distance_bounds(stable, candidate, BETA)
+    assert max(abs(low), abs(high)) - 1e-3 <= upper < 2 * max(abs(low), abs(high))
 
 
 def test_bounds_shrink_and_prove_a_large_distance():

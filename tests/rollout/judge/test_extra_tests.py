@@ -126,6 +126,21 @@ def test_it_looks_when_the_smaller_sample_has_doubled_and_shares_the_level():
     assert sum(1 / (k * (k + 1)) for k in range(1, 100_000)) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_later_step_looks_at_itself_alone_with_a_smaller_part_of_the_level():
+    rng = np.random.default_rng(10)
+    early = rng.multinomial(500, SHARES[::-1], 10), rng.multinomial(60, SHARES, 10)
+    late = rng.multinomial(500, SHARES, 2), rng.multinomial(60, SHARES, 2)
+    both = observed(np.r_[early[0], late[0]], np.r_[early[1], late[1]])
+    both = replace(both, weights=np.r_[np.full(10, 1.0), np.full(2, 5.0)])
+    verdict = run(declared("chi-squared"), both, 1)
+    assert verdict is not None
+    # The first look of the second step.
+    assert verdict.level == pytest.approx(LEVEL / (2 * 3) / 2)
+    pooled = late[1].sum(axis=0) * 1.0, late[0].sum(axis=0) * 1.0
+    assert verdict.p_value == pytest.approx(chi_squared(*pooled)[1])
+    assert not verdict.found
+
+
 def test_what_was_found_at_an_earlier_look_stays_found():
     early, late = np.array([[10, 110]]), np.full((40, 2), 60)
     stable = np.full((41, 2), 600)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rollout.judge.bounds import mean_differences
 from rollout.judge.means import Direction, mean_harm_evidence, mean_margin_evidence
 from rollout.judge.series import Values
 from tests.rollout.judge.arms import ALPHA, BETA, allowed, crossed, delay, values_of
@@ -147,6 +148,20 @@ def test_two_values_an_interval_revert_no_more_than_alpha():
 
 def test_two_values_an_interval_pass_no_more_than_beta():
     assert passed(NORMAL, (200, 2), "increase") <= allowed(RUNS, BETA)
+
+
+def test_an_interval_is_weighed_by_what_was_known_before_it():
+    rng = np.random.default_rng(7)
+    draws = rng.normal(10, 3, (2, 20, 50))
+    wild = draws.copy()
+    wild[:, 12] = rng.lognormal(0, 3, (2, 50))
+    precision, other = (
+        mean_differences(values_of(it[0]), values_of(it[1]))[1] for it in (draws, wild)
+    )
+    assert np.array_equal(precision[:13], other[:13])
+    assert precision[0] == 0  # nothing is known yet
+    assert (precision[1:] > 0).all()
+    assert (precision[13:] != other[13:]).all()
 
 
 # One value an interval: signs.

@@ -290,20 +290,19 @@ def test_alone_at_100_percent_a_stable_just_over_the_slo_shields_no_broken_candi
     assert alone_at_100(21, 50).kind == "revert"
 
 
-@pytest.mark.parametrize("before", [50.0, 90.0, 95.0])
+@pytest.mark.parametrize("before", [50.0, 90.0, 99.0])
 def test_a_step_near_100_percent_is_not_taken_for_100_percent(before):
     assert alone_at_100(9, 0, before=before).kind == "promote"
     observed = seen(percent=before, requests=(100 - before, before), errors=(0, 0), slow=(0, 0))
     assert decide(observed, terms(percent=100)).kind == "no-data"
 
 
-@pytest.mark.parametrize(("before", "now"), [(1, 5), (50, 54), (90, 95), (95, 99)])
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (1, 5), (50, 54), (90, 95), (95, 99)])
 def test_evidence_for_an_advance_is_that_of_the_present_step_alone(before, now):
     weights = np.r_[np.full(15, float(before)), np.full(5, float(now))]
-    observed = replace(
-        seen(percent=now, requests=(1000 - 10 * now, 10 * now), errors=(0, 0), slow=(0, 0)),
-        weights=weights,
-    )
+    quiet: dict = dict.fromkeys(("errors", "slow", "wrong"), (0, 0))
+    observed = seen(percent=now, requests=(1000 - 10 * now, 10 * now), **quiet)
+    observed = replace(observed, weights=weights)
     # Routed as declared at each step.
     mine = np.where(weights == now, 10.0 * now, 10.0 * before)
     observed = with_arm(observed, "candidate", routed=mine)
@@ -331,6 +330,21 @@ def test_predictions_that_differ_hold_and_alert_and_revert_only_if_declared():
     wide = drift(predictions={"tolerance": 0.45})
     assert decide(observed, terms(drift=wide)).kind == "advance"
     assert decide(observed, terms(tolerances={PREDICTIONS: 0.45})).kind == "advance"
+
+
+@pytest.mark.parametrize("then", ["hold", "revert"])
+def test_alpha_is_shared_by_all_that_may_revert_and_adds_up(then):
+    """A tenth for extreme harm, a tenth for the SLO; what only holds has a budget of its own."""
+    observed, held = everything()
+    verdict = decide(observed, replace(held, drift=drift(predictions={"then": then})))
+    shares = [it.alpha for it in verdict.metrics]
+    assert len(shares) == 4
+    predictions = next(it for it in verdict.drift if it.against == "stable" and it.then == then)
+    if then == "revert":
+        shares.append(predictions.alpha)
+    assert sum(shares) == pytest.approx(0.8 * ALPHA)
+    holding = [it.alpha for it in verdict.drift if it.then != "revert"]
+    assert sum(holding) <= ALPHA + 1e-12
 
 
 def test_features_that_differ_between_the_versions_hold():
