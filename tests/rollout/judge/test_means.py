@@ -158,10 +158,10 @@ def test_an_interval_is_weighed_by_what_was_known_before_it():
     precision, other = (
         mean_differences(values_of(it[0]), values_of(it[1]))[1] for it in (draws, wild)
     )
-    assert np.array_equal(precision[:13], other[:13])
+    assert other[:13] == pytest.approx(precision[:13])
     assert precision[0] == 0  # nothing is known yet
     assert (precision[1:] > 0).all()
-    assert (precision[13:] != other[13:]).all()
+    assert (other[13:] < 0.9 * precision[13:]).all()
 
 
 # One value an interval: signs.
