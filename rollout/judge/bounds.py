@@ -21,7 +21,6 @@ from rollout.judge.series import Buckets, Counts, Floats, Values
 _BISECTIONS = 13
 """On the cube root of the difference: at 1 point it is exact to a hundredth of one."""
 
-_BOLDEST_STAKE = 4.0
 _BOLDEST_LOSS = 0.9
 _GREATEST_VARIANCE = 0.25
 _RUIN = 1e-300
@@ -226,18 +225,17 @@ def _earned(
 ) -> Callable[[Floats], Floats]:
     """Returns the log earnings as a function of the difference that is bet against.
 
-    A bet that could lose more than there is, at some difference, is not placed against that one.
+    No stake could lose all there is, against any difference that is possible.
     """
     ratio = candidate.total / np.maximum(stable.total, 1)
-    most = np.minimum(_BOLDEST_STAKE, _BOLDEST_LOSS / np.maximum(ratio * (1 - rate), EPSILON))
+    most = np.minimum(_BOLDEST_LOSS, _BOLDEST_LOSS / np.maximum(ratio * (1 - rate), EPSILON))
     least = np.minimum(_BOLDEST_LOSS, _BOLDEST_LOSS / np.maximum(ratio * rate, EPSILON))
     stake = np.clip(stake, -least, most)
-    of_stable = _log_earnings(stable, -stake * ratio, rate)
+    of_stable = _log_earnings(stable, -stake * ratio, rate).sum(axis=-1)
 
     def earned(difference: Floats) -> Floats:
         centre = rate + difference[..., None]
-        fair = (1 + stake * (1 - centre) > 0) & (stake * centre < 1)
-        return np.where(fair, of_stable + _log_earnings(candidate, stake, centre), 0.0).sum(axis=-1)
+        return of_stable + _log_earnings(candidate, stake, centre).sum(axis=-1)
 
     return earned
 

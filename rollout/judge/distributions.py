@@ -92,5 +92,7 @@ def _with_reference(terms: Terms, seen: Observations, which: Compared) -> list[_
         )
         for arm in (seen.stable, seen.candidate)
         for name, shares in arm.reference.items()
-        if name in arm.categories and len(shares) == len(arm.categories[name].names)
+        if name in arm.categories
+        and len(shares) == len(arm.categories[name].names)
+        and shares.sum() > 0
     ]
