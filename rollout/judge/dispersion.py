@@ -161,8 +161,8 @@ def interval_evidence(
     A bounded test: an interval counts as one value per arm, its share of bad answers, cut off at
     some times the usual rate. However requests depend on each other within an interval, a single
     one can at most about double the stake. It needs intervals to be alike in both arms and
-    independent of each other, not requests to be; bursts that last for several are too much for it; a candidate with fewer requests is cut off more, which errs on the
-    safe side.
+    independent of each other: bursts that last for several are too much for it. A candidate with
+    fewer requests is cut off more, which errs on the safe side.
 
     Args:
         stable: counts, shape (..., T).
