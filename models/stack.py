@@ -86,6 +86,18 @@ def stack_from_config(config: Mapping[str, Any], file: str, lines: Any = None) -
         raise ConfigError([_problem(detail, file, lines) for detail in error.errors()]) from None
 
 
+def find_service(stack: Stack, name: str, file: Path) -> Service:
+    """Returns a declared service.
+
+    Raises:
+        ConfigError: there is none of this name; says which there are.
+    """
+    if name not in stack.services:
+        known = ", ".join(stack.services) or "none"
+        raise ConfigError([Problem(str(file), f"no service {name!r}; there are: {known}")])
+    return stack.services[name]
+
+
 def load_stack(path: Path) -> Stack:
     """Reads `Pulumi.<stack>.yaml`.
 

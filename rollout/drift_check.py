@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models.errors import ConfigError, MetricsError, Problem, StackFileError
+from models.errors import MetricsError, StackFileError
 from models.service import Service
-from models.stack import load_stack
+from models.stack import find_service, load_stack
 from rollout import history
 from rollout.collect import Metrics, collect
 from rollout.judge import Terms, Verdict, judge
@@ -65,9 +65,8 @@ def drift_check(
         ConfigError: the stack file is wrong, or declares no service `only`.
     """
     declared = load_stack(stack_file)
-    if only is not None and only not in declared.services:
-        known = ", ".join(declared.services) or "none"
-        raise ConfigError([Problem(str(stack_file), f"no service {only!r}; there are: {known}")])
+    if only is not None:
+        find_service(declared, only, stack_file)
     for name, service in declared.services.items():
         if only in (None, name):
             verdict, edit, now = _decide(name, service, declared.cluster.namespace, metrics, clock)

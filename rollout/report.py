@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from models.service import Service
 from rollout.collect import Metrics, Reader
 from rollout.drift_check import Outcome
+from rollout.judge.compare import PREDICTIONS
 from rollout.judge.series import Categories, Counts, Floats
 
 STEP_SECONDS = 2.0
@@ -71,7 +72,7 @@ def read_timeline(
             for metric in ("errorRate", "latency", "accuracy")
         },
         predictions={
-            version: _shares(arm.categories["predictions"]) for version, arm in arms.items()
+            version: _shares(arm.categories[PREDICTIONS]) for version, arm in arms.items()
         },
     )
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from local.home import Home
 from models.errors import ConfigError, Problem
 from models.service import Move
-from models.stack import load_stack
+from models.stack import find_service, load_stack
 from rollout import backtest as past
 from rollout import history
 from rollout.case import load_case, observations_of, terms_of
@@ -84,10 +84,7 @@ def _from_stack(
     home = Home.find()
     file = stack_path(home.root, stack)
     declared = load_stack(file)
-    if name not in declared.services:
-        known = ", ".join(declared.services) or "none"
-        raise ConfigError([Problem(str(file), f"no service {name!r}; there are: {known}")])
-    service = declared.services[name]
+    service = find_service(declared, name, file)
     log = history.lines(history.history_path(file, stack, name))
     rollout = past.last_rollout(service, log)
     if rollout is None:

@@ -116,6 +116,11 @@ class LatencyCounts(Declared):
     le: Annotated[list[Number | Literal["+Inf"]], Field(min_length=1)]
     counts: Rows
 
+    @property
+    def edges(self) -> list[float]:
+        """The edges as numbers, in the unit they were given in."""
+        return [float("inf") if edge == "+Inf" else float(edge) for edge in self.le]
+
 
 class ValueCounts(Declared):
     """A measured quantity per interval."""

@@ -167,7 +167,7 @@ def _arm(version: str, given: ArmCounts, case: Case) -> Arm:
 
 
 def _buckets(given: LatencyCounts, requests: Floats, threshold_ms: float | None) -> Buckets:
-    edges = [math.inf if edge == "+Inf" else float(edge) for edge in given.le]
+    edges = given.edges
     counts = _matrix(given.counts, len(edges))
     if edges[-1] != math.inf:
         edges.append(math.inf)

@@ -63,7 +63,7 @@ def _latency_problems(
     if arm.latency is None:
         return
     key = f"{name}.latency"
-    edges = [math.inf if edge == "+Inf" else float(edge) for edge in arm.latency.le]
+    edges = arm.latency.edges
     if any(low >= high for low, high in pairwise(edges)):
         yield f"{key}.le", "edges must rise"
     if edges[-1] != math.inf and arm.requests is None:

@@ -33,9 +33,9 @@ def alone(terms: Terms, seen: Observations) -> Verdict:
     requests = int(counts.total[step].sum())
     seconds = float(seen.interval_seconds * step.sum())
     metrics = tuple(_compared(terms, seen, name) for name in _rates(terms, seen))
+    needed = still_needed(terms, (), requests, seconds)
 
     def verdict(kind: Kind, reason: str, *alerts: str) -> Verdict:
-        needed = still_needed(terms, (), requests, seconds)
         return Verdict(
             kind,
             reason,
@@ -63,11 +63,10 @@ def alone(terms: Terms, seen: Observations) -> Verdict:
         reason = f"at 100% stable still gets {shared:.1%} of requests: the split is not as declared"
         return verdict("hold", reason, reason)
     counted = {metric.name for metric in metrics if metric.step_total}
-    promised = [name for name, rate in terms.rates.items() if rate.ceiling is not None]
-    missing = [name for name in promised if name not in counted]
+    missing = [name for name in terms.promised if name not in counted]
     reasons = (
         *(f"counts of {name} at this step" for name in missing),
-        *still_needed(terms, (), requests, seconds).reasons,
+        *needed.reasons,
     )
     if not metrics:
         return verdict("hold", "no metric of the candidate was measured")
@@ -103,14 +102,13 @@ def _compared(terms: Terms, seen: Observations, name: str) -> MetricVerdict:
     alpha = alpha_of_each(terms, seen)
     after = _after(seen, name)
     before = _before(seen, name) or Counts.of([0.0], [0.0])
-    shown = [_shown(*arm.sum()) for arm in (before, after)]
+    was, now = Shown.of(before), Shown.of(after)
     low, high = zip(*(rate_bounds(arm, alpha / 2) for arm in (before, after)), strict=True)
-    was, now = (it.rate for it in shown)
     return MetricVerdict(
         name=name,
-        stable=shown[0],
-        candidate=shown[1],
-        difference=None if was is None or now is None else now - was,
+        stable=was,
+        candidate=now,
+        difference=now.minus(was),
         lower=float(low[1] - high[0]),
         upper=float(high[1] - low[0]),
         e_value=None,
@@ -120,7 +118,7 @@ def _compared(terms: Terms, seen: Observations, name: str) -> MetricVerdict:
         dispersion=1.0,
         harmful=False,
         ruled_out=False,
-        step_total=shown[1].total,
+        step_total=now.total,
     )
 
 
@@ -144,7 +142,3 @@ def _breach(terms: Terms, seen: Observations, metric: MetricVerdict) -> tuple[Ki
     if was is not None and was > ceiling and not much_worse:
         return "hold", f"{reason}; stable was over it too: {was:.2%}"
     return "revert", reason
-
-
-def _shown(bad: int, total: int) -> Shown:
-    return Shown(bad / total if total else None, total, bad)

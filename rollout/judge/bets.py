@@ -106,19 +106,20 @@ def log_factors(
     return earned
 
 
-def from_the_start(factors: Floats, log_weights: Floats) -> Floats:
+def from_the_start(factors: Floats, log_weights: Floats | None = None) -> Floats:
     """Returns the log of a mixture of products over intervals, shape (..., T).
 
     Args:
         factors: log earnings, shape (..., G, T).
-        log_weights: of the G alternatives, shape (G,), adding up to 1 as probabilities.
+        log_weights: of the G alternatives, shape (G,), adding up to 1 as probabilities; equal
+            where absent.
     """
     total = np.cumsum(factors, axis=-1)
-    total += log_weights[:, None]
+    total += _by_bet(factors, log_weights)
     return _log_sum(total)
 
 
-def from_any_interval(factors: Floats, log_weights: Floats) -> Floats:
+def from_any_interval(factors: Floats, log_weights: Floats | None = None) -> Floats:
     """Returns the same where betting may begin late, so that a good beginning masks no harm.
 
     `START_MASS` is on the first interval, the rest on the j-th one (j > 1) in proportion to
@@ -131,9 +132,15 @@ def from_any_interval(factors: Floats, log_weights: Floats) -> Floats:
     begun += np.log(np.where(starts == 1, START_MASS, later))
     begun = _log_cumulative(begun)
     begun += total
-    begun += log_weights[:, None]
+    begun += _by_bet(factors, log_weights)
     not_begun = np.log((1 - START_MASS) / starts)
     return np.logaddexp(_log_sum(begun), not_begun)
+
+
+def _by_bet(factors: Floats, log_weights: Floats | None) -> Floats:
+    """Returns the bets' log weights as a column, equal ones where none are given."""
+    bets = factors.shape[-2]
+    return np.full((bets, 1), -np.log(bets)) if log_weights is None else log_weights[:, None]
 
 
 def _log_sum(logs: Floats) -> Floats:

@@ -228,8 +228,8 @@ def _earned(
     No stake could lose all there is, against any difference that is possible.
     """
     ratio = candidate.total / np.maximum(stable.total, 1)
-    most = np.minimum(_BOLDEST_LOSS, _BOLDEST_LOSS / np.maximum(ratio * (1 - rate), EPSILON))
-    least = np.minimum(_BOLDEST_LOSS, _BOLDEST_LOSS / np.maximum(ratio * rate, EPSILON))
+    most = _BOLDEST_LOSS / np.maximum(ratio * (1 - rate), 1)
+    least = _BOLDEST_LOSS / np.maximum(ratio * rate, 1)
     stake = np.clip(stake, -least, most)
     of_stable = _log_earnings(stable, -stake * ratio, rate).sum(axis=-1)
 

@@ -22,7 +22,7 @@ from rollout.judge.e_process import (
     peak,
 )
 from rollout.judge.means import mean_harm_evidence, mean_margin_evidence
-from rollout.judge.series import Counts, Floats, Mask, Observations, Values, usable
+from rollout.judge.series import Compared, Counts, Floats, Mask, Observations, Values, usable
 from rollout.judge.terms import ACCURACY, ERRORS, RateTerms, Terms
 from rollout.judge.verdict import MetricVerdict, Quantile, Shown
 
@@ -32,27 +32,10 @@ EXTREME_PART = 0.1
 CEILING_PART = 0.1
 """Part of alpha that goes to breaches of the SLO by the candidate alone."""
 
+METRICS_PART = 1 - EXTREME_PART - CEILING_PART
+"""Part of alpha that goes to the metrics' own tests."""
+
 PREDICTIONS = "predictions"
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The intervals that count.
-
-    Attributes:
-        settled: both versions got traffic and the weight had settled.
-        step: the same, at the present step.
-    """
-
-    settled: Mask
-    step: Mask
-
-    @classmethod
-    def of(cls, seen: Observations) -> Compared:
-        """Picks them by the weights that really held."""
-        with np.errstate(invalid="ignore"):
-            settled = (seen.weights > 0) & (seen.weights < 100)
-        return cls(settled, seen.present_step() & settled)
 
 
 @dataclass(frozen=True)
@@ -92,11 +75,7 @@ class Rates:
     def row(self, name: str) -> tuple[Counts, Counts]:
         """Returns stable's and the candidate's counts of one metric, shape (T,)."""
         at = self.names.index(name)
-        stable, candidate = self.stable, self.candidate
-        return (
-            Counts(stable.bad[at], stable.total[at]),
-            Counts(candidate.bad[at], candidate.total[at]),
-        )
+        return self.stable.row(at), self.candidate.row(at)
 
     @property
     def present(self) -> slice:
@@ -121,10 +100,9 @@ def reverting(terms: Terms, seen: Observations) -> tuple[str, ...]:
     return (*rates, *values, *drift)
 
 
-def alpha_of_each(terms: Terms, seen: Observations) -> float:
-    """Returns the part of alpha of each metric's own test."""
-    shares = max(len(reverting(terms, seen)), 1)
-    return terms.judge.alpha * (1 - EXTREME_PART - CEILING_PART) / shares
+def alpha_of_each(terms: Terms, seen: Observations, part: float = METRICS_PART) -> float:
+    """Returns each metric's share of a part of alpha, by default of that for their own tests."""
+    return terms.judge.alpha * part / max(len(reverting(terms, seen)), 1)
 
 
 def metrics(
@@ -185,13 +163,10 @@ def over_ceiling(terms: Terms, seen: Observations, rates: Rates) -> list[tuple[s
     ceilings = np.array([[1.0 if limit is None else limit] for limit in limits])
     # As long as the share so far is not above the ceiling, nothing speaks against it.
     above = np.cumsum(candidate.bad, axis=-1) > ceilings * np.cumsum(candidate.total, axis=-1)
-    needed = -math.log(terms.judge.alpha * CEILING_PART / max(len(reverting(terms, seen)), 1))
+    needed = -math.log(alpha_of_each(terms, seen, CEILING_PART))
     found: list[tuple[str, bool]] = []
-    for row in np.flatnonzero(above.any(axis=-1)):
-        pair = (
-            Counts(stable.bad[row], stable.total[row]),
-            Counts(candidate.bad[row], candidate.total[row]),
-        )
+    for row in map(int, np.flatnonzero(above.any(axis=-1))):
+        pair = stable.row(row), candidate.row(row)
         name = rates.names[row]
         if peak(ceiling_evidence(pair[1], float(ceilings[row, 0]))) >= needed:
             found.append((name, _by_itself(pair, terms.rates[name], needed)))
@@ -232,7 +207,7 @@ def _rates(
             _verdict(
                 terms,
                 name,
-                (_shown(stable, row), _shown(candidate, row)),
+                (Shown.of(stable.row(row)), Shown.of(candidate.row(row))),
                 (float(lower[row]), float(upper[row])),
                 # All that is known of the dispersion by now counts for the earlier looks, too.
                 (peak(harm[row]), peak(against[row]) / float(spread[row, -1])),
@@ -279,12 +254,11 @@ def _verdict(
     dispersion: float,
     step_total: int,
 ) -> MetricVerdict:
-    was, now = (it.rate for it in shown)
     return MetricVerdict(
         name=name,
         stable=shown[0],
         candidate=shown[1],
-        difference=None if was is None or now is None else now - was,
+        difference=shown[1].minus(shown[0]),
         lower=bounds[0] if math.isfinite(bounds[0]) else None,
         upper=bounds[1] if math.isfinite(bounds[1]) else None,
         e_value=e_value(log_e[0]),
@@ -360,11 +334,6 @@ def _by_itself(pair: tuple[Counts, Counts], rate: RateTerms, needed: float) -> b
     within = floor_evidence(stable, rate.ceiling or 0.0)[-1]
     worse = harm_evidence(stable, candidate, 0.0, rate.guess, math.exp(-needed))
     return bool(within >= needed and peak(worse) >= needed)
-
-
-def _shown(counts: Counts, row: int) -> Shown:
-    bad, whole = round(float(counts.bad[row].sum())), round(float(counts.total[row].sum()))
-    return Shown(bad / whole if whole else None, whole, bad)
 
 
 def _mean(values: Values) -> Shown:

@@ -3,7 +3,7 @@
 A burst that hits both arms is no matter: it is in both rates of its interval. One that hits a
 single arm (one of its pods, its sticky users) makes the arms differ by more than chance allows,
 and a test that counts requests takes that for harm. So the jumps of the difference between
-intervals, and of the rate between pods, is compared with what independent requests would show.
+intervals, and of the rate between pods, are compared with what independent requests would show.
 """
 
 from __future__ import annotations
@@ -179,11 +179,12 @@ def interval_evidence(
     usual = predicted_rate(pooled, np.asarray(guess, dtype=float)[..., None])
     noise = np.sqrt(usual / np.maximum(candidate.total, 1))
     most = np.minimum(_USUAL_SPREAD * (usual + np.abs(margin)) + 3 * noise, 1.0)
-    shares = (np.minimum(arm.bad / np.maximum(arm.total, 1), most) for arm in (candidate, stable))
-    mine, theirs = shares
+    mine, theirs = (
+        np.minimum(arm.bad / np.maximum(arm.total, 1), most) for arm in (candidate, stable)
+    )
     scaled = np.where(both, (mine - theirs - margin) / (most + np.abs(margin)), 0.0)
     factors = np.log(1 + _STAKES[:, None] * scaled[..., None, :])
-    return from_any_interval(factors, np.full(len(_STAKES), -np.log(len(_STAKES))))
+    return from_any_interval(factors)
 
 
 def _previous(some: Mask) -> tuple[NDArray[np.intp], Mask]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from models.service import PredictionTolerance, Tolerance
 from rollout.judge import categories
-from rollout.judge.compare import PREDICTIONS, Compared, alpha_of_each
+from rollout.judge.compare import PREDICTIONS, alpha_of_each
 from rollout.judge.e_process import e_value, peak
-from rollout.judge.series import Categories, Floats, Observations, usable
+from rollout.judge.series import Categories, Compared, Floats, Observations, usable
 from rollout.judge.terms import Terms
 from rollout.judge.verdict import DriftVerdict
 

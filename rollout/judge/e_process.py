@@ -168,7 +168,7 @@ def split_evidence(candidate: Floats, total: Floats, percents: Floats) -> Floats
     with np.errstate(divide="ignore"):
         factors = xlogy(candidate, other / share) + xlog1py(rest, -other)
     factors -= rest * np.log1p(-share)
-    return from_the_start(factors, np.full(len(odds), -np.log(len(odds))))
+    return from_the_start(factors)
 
 
 def spread_of(stable: Counts, candidate: Counts) -> Floats:
@@ -206,7 +206,7 @@ def _harm_factors(
 def _one_arm(counts: Counts, limit: Floats, other: Floats) -> Floats:
     bad, good = counts.bad[..., None, :], (counts.total - counts.bad)[..., None, :]
     factors = bad * np.log(other / limit) + good * np.log((1 - other) / (1 - limit))
-    return from_the_start(factors, np.full(other.shape[-2], -np.log(other.shape[-2])))
+    return from_the_start(factors)
 
 
 def _per_row(level: Levels) -> NDArray[Any]:

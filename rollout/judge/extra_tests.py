@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from models.service import ExtraTest
-from rollout.judge.series import Categories, Floats, Mask, Observations
+from rollout.judge.series import Categories, Compared, Floats, Observations
 
 FIRST_LOOK = 100
 """Values in the smaller sample at the first look."""
@@ -114,7 +114,7 @@ def run(test: ExtraTest, seen: Observations, tests: int) -> ExtraVerdict | None:
     theirs = _other(test, seen)
     if mine is None or theirs is None:
         return None
-    known = mine.known & theirs.known & _step(seen)
+    known = mine.known & theirs.known & Compared.of(seen).step
     ours, others = (np.cumsum(it.within(known).counts, axis=0) for it in (mine, theirs))
     name = f"{test.test} of {test.of} against {test.against}"
     if test.test == "psi":
@@ -147,12 +147,6 @@ def _other(test: ExtraTest, seen: Observations) -> Categories | None:
     # A reference has no size of its own: as many as the candidate's, for a cautious comparison.
     whole = np.nansum(mine.counts, axis=1, keepdims=True)
     return Categories(mine.names, whole * shares)
-
-
-def _step(seen: Observations) -> Mask:
-    """Marks the settled intervals of the present step in which both versions got traffic."""
-    with np.errstate(invalid="ignore"):
-        return seen.present_step() & (seen.weights > 0) & (seen.weights < 100)
 
 
 def _step_number(seen: Observations) -> int:

@@ -62,7 +62,7 @@ def mean_harm_evidence(
     shifts = _EFFECTS[:, None] * deviation
     factors = precision * (shifts * (worse - margin) - shifts**2 / 2)
     factors = np.minimum(factors, -MOST_OF_ONE_INTERVAL * np.log(alpha))
-    evidence = from_any_interval(factors, np.full(len(_EFFECTS), -np.log(len(_EFFECTS))))
+    evidence = from_any_interval(factors)
     return np.where(evidence > 0, evidence / _spread(worse, precision), evidence)
 
 
@@ -86,7 +86,7 @@ def mean_margin_evidence(
     planned = _GAINS[:, None] * margin + np.zeros_like(worse)
     shifts = np.vstack([planned, np.where(weight > 0, np.maximum(margin - shown, 0), 0)])
     factors = precision * (shifts * (margin - worse) - shifts**2 / 2)
-    evidence = from_the_start(factors, np.full(len(shifts), -np.log(len(shifts))))
+    evidence = from_the_start(factors)
     return np.where(evidence > 0, evidence / _spread(worse, precision), evidence)
 
 
@@ -105,7 +105,7 @@ def _sign_evidence(
     won, lost = both & (beyond > 0), both & (beyond < 0)
     chances = _CHANCES[:, None]
     factors = np.where(won, np.log(2 * chances), 0.0) + np.where(lost, np.log(2 - 2 * chances), 0.0)
-    return from_any_interval(factors, np.full(len(_CHANCES), -np.log(len(_CHANCES))))
+    return from_any_interval(factors)
 
 
 def _is_flat(arm: Values) -> Mask:

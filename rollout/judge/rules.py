@@ -16,7 +16,7 @@ from rollout.judge import sentences
 from rollout.judge.before_after import alone
 from rollout.judge.compare import (
     EXTREME_PART,
-    Compared,
+    PREDICTIONS,
     Rates,
     extreme_harm,
     metrics,
@@ -28,7 +28,7 @@ from rollout.judge.distributions import distributions
 from rollout.judge.e_process import EXTREME
 from rollout.judge.extra_tests import ExtraVerdict, run
 from rollout.judge.needed import still_needed
-from rollout.judge.series import Arm, Mask, Observations, same_percent, usable
+from rollout.judge.series import Arm, Compared, Mask, Observations, same_percent, usable
 from rollout.judge.split import split
 from rollout.judge.terms import ERRORS, Terms
 from rollout.judge.verdict import DriftVerdict, Kind, MetricVerdict, Needed, SplitVerdict, Verdict
@@ -226,8 +226,9 @@ def _extra(terms: Terms, seen: Observations) -> tuple[ExtraVerdict, ...]:
 
 def _alerts(terms: Terms, found: _Found) -> tuple[str, ...]:
     measured = {metric.name for metric in found.metrics}
-    promised = [name for name, rate in terms.rates.items() if rate.ceiling is not None]
-    blind = [f"{name} is promised but not measured" for name in promised if name not in measured]
+    blind = [
+        f"{name} is promised but not measured" for name in terms.promised if name not in measured
+    ]
     if len(found.extra) < len(terms.extra_tests):
         blind.append("an extra test found nothing to look at")
     drift = [_drift_sentence(it) for it in found.drift if it.drifted]
@@ -249,7 +250,7 @@ def _drift_sentence(drift: DriftVerdict) -> str:
         ("stable", False): "the versions are asked different things: a broken split, or skew",
         ("reference", True): "what is predicted has changed since training",
         ("reference", False): "what is asked has changed since training: train again",
-    }[drift.against, drift.name == "predictions"]
+    }[drift.against, drift.name == PREDICTIONS]
     other = "stable" if drift.against == "stable" else "its training data"
     return (
         f"{drift.name} of {drift.version} differ from {other} by {drift.distance:.1%} (at least "

@@ -49,6 +49,10 @@ class Counts:
         """Counts nothing outside of a mask; the grid stays."""
         return Counts(np.where(mask, self.bad, 0.0), np.where(mask, self.total, 0.0))
 
+    def row(self, index: int) -> Counts:
+        """Keeps one row of several, shape (T,)."""
+        return Counts(self.bad[index], self.total[index])
+
     def until(self, intervals: int) -> Counts:
         """Keeps the first intervals."""
         return Counts(self.bad[..., :intervals], self.total[..., :intervals])
@@ -242,6 +246,26 @@ class Observations:
             mask[(changed[-1] + 1 if changed else 0) :] = True
             mask &= ~np.isnan(self.weights)
         return mask
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The intervals that count.
+
+    Attributes:
+        settled: both versions got traffic and the weight had settled.
+        step: the same, at the present step.
+    """
+
+    settled: Mask
+    step: Mask
+
+    @classmethod
+    def of(cls, seen: Observations) -> Compared:
+        """Picks them by the weights that really held."""
+        with np.errstate(invalid="ignore"):
+            settled = (seen.weights > 0) & (seen.weights < 100)
+        return cls(settled, seen.present_step() & settled)
 
 
 def same_percent(weights: Floats | float, declared: float) -> Mask:

@@ -7,9 +7,8 @@ import math
 import numpy as np
 from scipy.special import gammaln
 
-from rollout.judge.compare import Compared
 from rollout.judge.e_process import e_value, peak, split_evidence
-from rollout.judge.series import Mask, Observations
+from rollout.judge.series import Compared, Mask, Observations
 from rollout.judge.verdict import SplitVerdict
 
 SPLIT_ALPHA = 0.001

@@ -78,6 +78,11 @@ class Terms:
     extra_tests: tuple[ExtraTest, ...] = ()
     latency_share: float | None = None
 
+    @property
+    def promised(self) -> tuple[str, ...]:
+        """The rates that the SLO speaks of."""
+        return tuple(name for name, rate in self.rates.items() if rate.ceiling is not None)
+
     @classmethod
     def of(cls, service: Service) -> Terms:
         """Returns the terms of a service in a rollout.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rollout.judge.extra_tests import ExtraVerdict
+from rollout.judge.series import Counts
 
 Kind = Literal["advance", "hold", "revert", "promote", "no-data"]
 
@@ -23,6 +24,16 @@ class Shown:
     rate: float | None
     total: int
     bad: int | None = None
+
+    @classmethod
+    def of(cls, counts: Counts) -> Shown:
+        """Adds up counts of shape (T,)."""
+        bad, total = counts.sum()
+        return cls(bad / total if total else None, total, bad)
+
+    def minus(self, other: Shown) -> float | None:
+        """Returns the difference of the rates, None of nothing."""
+        return None if self.rate is None or other.rate is None else self.rate - other.rate
 
 
 @dataclass(frozen=True)

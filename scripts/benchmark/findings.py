@@ -40,14 +40,19 @@ def _levels(results: list[Result], cells: list[Result], judges: tuple[Judge, ...
     mistake = corrected_mistake(results)
     parts: list[str] = []
     for judge in judges:
-        readings = [cell.readings[judge.name] for cell in cells]
-        broken = sum(exceeds(reading, judge, mistake) for reading in readings)
-        worst = max(reading.share for reading in readings)
+        broken, worst = _broken(cells, judge, mistake)
         parts.append(f"{judge.name} {broken} (highest {worst:.2%}, level {judge.level:.2%})")
     return (
         f"False reverts, in {len(cells)} healthy cells without causes in one arm alone. Cells in "
         f"which the level is broken: {'; '.join(parts)}."
     )
+
+
+def _broken(cells: list[Result], judge: Judge, mistake: float) -> tuple[int, float]:
+    """Returns in how many cells a judge breaks its level, and its highest share of reverts."""
+    readings = [cell.readings[judge.name] for cell in cells]
+    broken = sum(exceeds(reading, judge, mistake) for reading in readings)
+    return broken, max(reading.share for reading in readings)
 
 
 def _headline(results: list[Result], requests: int) -> str:
@@ -108,9 +113,7 @@ def _inflation(results: list[Result], cells: list[Result]) -> str:
     mistake = corrected_mistake(results)
     parts: list[str] = []
     for judge in (ONE_BARE, ONE, ALL_ON_BARE, ALL_ON):
-        readings = [cell.readings[judge.name] for cell in cells]
-        broken = sum(exceeds(reading, judge, mistake) for reading in readings)
-        worst = max(reading.share for reading in readings)
+        broken, worst = _broken(cells, judge, mistake)
         parts.append(f"{judge.name} {broken}, up to {worst:.1%}")
     return (
         f"Alpha is not promised where causes hit one arm alone. Of {len(cells)} such cells, the "

@@ -15,6 +15,7 @@ from rollout.peers.flagger import flagger
 from rollout.peers.growthbook import growthbook
 from rollout.peers.kayenta import kayenta
 from rollout.peers.naive import naive_z
+from rollout.peers.reaction import first_interval
 from rollout.peers.wald import wald, wald_two_arms
 from rollout.simulate import Streams
 from scripts.benchmark.cells import SLO_SHARE, Cell, draw_to_tune
@@ -91,12 +92,7 @@ def harm_reverted_at(
         dispersed=setting.dispersion,
         late=setting.late,
     )
-    return first_time(evidence >= -np.log(setting.alpha))
-
-
-def first_time(hits: np.ndarray) -> Floats:
-    """Returns the first interval that is marked in each row, inf where there is none."""
-    return np.where(hits.any(axis=1), hits.argmax(axis=1), np.inf)
+    return first_interval(evidence >= -np.log(setting.alpha))
 
 
 def _ours(name: str, setting: Setting) -> Judge:

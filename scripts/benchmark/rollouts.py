@@ -9,9 +9,10 @@ import numpy as np
 
 from rollout.judge.e_process import margin_evidence
 from rollout.judge.series import Counts, Floats
+from rollout.peers.reaction import first_interval
 from rollout.simulate import Scenario, Streams, simulate
 from scripts.benchmark.cells import CHUNK_VALUES, SEED, SLO_SHARE, STEPS
-from scripts.benchmark.judges import SHARE, Setting, first_time, harm_reverted_at
+from scripts.benchmark.judges import SHARE, Setting, harm_reverted_at
 
 BETA = 0.05
 BAKE_INTERVALS = 10
@@ -136,7 +137,7 @@ def _run_chunk(plan: Plan, rollouts: int, chunk: int) -> tuple[Floats, Floats]:
         evidence = margin_evidence(
             _since(stable, last), _since(candidate, last), metric.margin, guess
         )
-        ruled_out_at = np.maximum(ruled_out_at, last + first_time(evidence >= -np.log(BETA)))
+        ruled_out_at = np.maximum(ruled_out_at, last + first_interval(evidence >= -np.log(BETA)))
     return np.maximum(ruled_out_at, last + plan.bake_intervals - 1), reverted_at
 
 
