@@ -86,7 +86,8 @@ class Release:
         url: of the archive; `{version}`, `{os}` and `{arch}` are filled in.
         os_names: what the release calls `linux` and `darwin`.
         arch_names: what the release calls `x64` and `arm64`.
-        members: patterns of the files to keep, by their last name.
+        members: patterns of the files to keep, by their last name; none if the download is no
+            archive but the program itself.
         sha256: digests of the archives known beforehand, by platform such as `linux-x64`.
         checksums_url: the release's own list of digests, for platforms not in `sha256`.
     """
@@ -106,38 +107,58 @@ class GoModule:
     Attributes:
         folder: below `local/go/`.
         package: the main package to build.
+        others: packages of the tool's further programs, by program; one that has none is the
+            main program called by another name.
         ldflags: for the linker; `{version}` is filled in.
         tags: build tags.
     """
 
     folder: str
     package: str
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
     ldflags: str = "-s -w"
     tags: str = ""
 
 
 @dataclass(frozen=True)
+class DebianPackages:
+    """Packages that are unpacked side by side and never installed.
+
+    Attributes:
+        packages: the one that holds the programs, and libraries it needs that not every system has.
+        programs: where each program lies in them, such as `usr/bin/prometheus`.
+    """
+
+    packages: tuple[str, ...]
+    programs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Tool:
-    """A program and where it comes from.
+    """A program, or a few that belong together, and where they come from.
 
     Attributes:
         name: of the program.
         version: the one that we fetch or build.
-        oldest: the least version that will do when it is found on PATH.
+        oldest: the least version that will do when it is found on PATH; None: PATH is not asked.
+        below: the first version that is too new, if one is.
+        programs: further programs that come with it.
         version_arguments: make the program print its version.
         wheel: path of the program inside the Python environment's packages.
         release: the official release.
-        debian_package: a package that holds `/usr/bin/<name>`.
+        debian: Debian's packages.
         go: how to build it.
     """
 
     name: str
     version: str
-    oldest: tuple[int, ...]
+    oldest: tuple[int, ...] | None
+    below: tuple[int, ...] | None = None
+    programs: tuple[str, ...] = ()
     version_arguments: tuple[str, ...] = ("--version",)
     wheel: str | None = None
     release: Release | None = None
-    debian_package: str | None = None
+    debian: DebianPackages | None = None
     go: GoModule | None = None
 
 
@@ -199,7 +220,7 @@ TOOLS: Mapping[str, Tool] = {
                 arch_names=_AMD64,
                 checksums_url="https://github.com/prometheus/prometheus/releases/download/v{version}/sha256sums.txt",
             ),
-            debian_package="prometheus",
+            debian=DebianPackages(("prometheus",), {"prometheus": "usr/bin/prometheus"}),
             # Static and file targets stay when all service discovery is left out.
             go=GoModule(
                 folder="prometheus",
@@ -247,29 +268,36 @@ def ensure(name: str, progress: Progress | None = None) -> Path:
     Raises:
         ToolError: no source has it; says what was tried and why each failed.
     """
-    return obtain(TOOLS[name], cache_path() / "tools", progress or Silent())
+    return ensure_all(TOOLS[name], progress)[name]
 
 
-def obtain(tool: Tool, cache: Path, progress: Progress) -> Path:
-    """Does what `ensure` does, for any tool and cache folder."""
+def ensure_all(tool: Tool, progress: Progress | None = None) -> dict[str, Path]:
+    """Returns the paths of all programs of a tool, as `ensure` does for one."""
+    return obtain(tool, cache_path() / "tools", progress or Silent())
+
+
+def obtain(tool: Tool, cache: Path, progress: Progress) -> dict[str, Path]:
+    """Does what `ensure_all` does, with any cache folder."""
     tried: list[str] = []
     if tool.wheel is not None and (program := _in_wheel(tool.wheel)) is not None:
-        return program
-    try:
-        return _from_path(tool)
-    except _Unavailable as reason:
-        tried.append(f"PATH: {reason}")
+        return {tool.name: program}
+    if tool.oldest is not None:
+        try:
+            return _from_path(tool, tool.oldest)
+        except _Unavailable as reason:
+            tried.append(f"PATH: {reason}")
     folder = cache / f"{tool.name}-{tool.version}"
     if not folder.exists():
         with _locked(folder, tool, progress):
             if not folder.exists():
                 _fill(folder, tool, progress, tried)
-    return folder / tool.name
+    return {name: folder / name for name in (tool.name, *tool.programs)}
 
 
 def _fill(folder: Path, tool: Tool, progress: Progress, tried: list[str]) -> None:
     """Makes the tool's cache folder, whole or not at all."""
-    progress.note(f"{tool.name}: {tried[0]}")
+    for reason in tried:
+        progress.note(f"{tool.name}: {reason}")
     prefix = f".{folder.name}-"
     for left_behind in folder.parent.glob(f"{prefix}*"):  # by a run that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
@@ -279,6 +307,7 @@ def _fill(folder: Path, tool: Tool, progress: Progress, tried: list[str]) -> Non
             staging.mkdir()
             try:
                 fetch(staging, progress)
+                _complete(tool, staging)
             except _Unavailable as reason:
                 tried.append(f"{describe}: {reason}")
                 progress.note(f"{tool.name}: {describe}: {reason}")
@@ -287,18 +316,38 @@ def _fill(folder: Path, tool: Tool, progress: Progress, tried: list[str]) -> Non
             staging.rename(folder)
             return
     attempts = "\n".join(f"  {attempt}" for attempt in tried)
-    oldest = ".".join(str(part) for part in tool.oldest)
+    remedies = [
+        *([f"Install {_range(tool)} and put it on PATH"] if tool.oldest else []),
+        *(["install Go and try again"] if tool.go else []),
+    ]
+    remedy = ", or ".join(remedies)
     raise ToolError(
-        f"{tool.name} could not be had. Tried:\n{attempts}\n"
-        f"Install {tool.name} {oldest} or newer and put it on PATH, or install Go and try again."
+        f"{tool.name} could not be had. Tried:\n{attempts}\n{remedy[:1].upper()}{remedy[1:]}."
     )
+
+
+def _range(tool: Tool) -> str:
+    """Says which versions will do."""
+    if tool.below:
+        return f"{tool.name} {_dotted(tool.oldest or ())} or newer, below {_dotted(tool.below)},"
+    return f"{tool.name} {_dotted(tool.oldest or ())} or newer"
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def _complete(tool: Tool, folder: Path) -> None:
+    missing = [name for name in (tool.name, *tool.programs) if not (folder / name).exists()]
+    if missing:
+        raise _Unavailable(f"it does not hold {', '.join(missing)}")
 
 
 def _sources(tool: Tool) -> Generator[tuple[str, Callable[[Path, Progress], None]]]:
     if tool.release is not None:
         yield "official release", partial(_from_release, tool, tool.release)
-    if tool.debian_package is not None:
-        yield "Debian package", partial(_from_debian, tool, tool.debian_package)
+    if tool.debian is not None:
+        yield "Debian package", partial(_from_debian, tool, tool.debian)
     if tool.go is not None:
         yield "Go module", partial(_from_go, tool, tool.go)
 
@@ -338,18 +387,23 @@ def _in_wheel(path: str) -> Path | None:
     return Path(spec.submodule_search_locations[0], rest)
 
 
-def _from_path(tool: Tool) -> Path:
-    found = shutil.which(tool.name)
-    if found is None:
-        raise _Unavailable("not found")
-    version = _version_of(found, tool.version_arguments)
+def _from_path(tool: Tool, oldest: tuple[int, ...]) -> dict[str, Path]:
+    found = {name: shutil.which(name) for name in (tool.name, *tool.programs)}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise _Unavailable(f"{', '.join(missing)} not found")
+    paths = {name: Path(path) for name, path in found.items() if path is not None}
+    main = paths[tool.name]
+    version = _version_of(str(main), tool.version_arguments)
     if version is None:
-        raise _Unavailable(f"{found} does not tell its version")
-    if version < tool.oldest:
-        have = ".".join(str(part) for part in version)
-        need = ".".join(str(part) for part in tool.oldest)
-        raise _Unavailable(f"{found} is too old: {have}, need {need}")
-    return Path(found)
+        raise _Unavailable(f"{main} does not tell its version")
+    if version < oldest:
+        raise _Unavailable(f"{main} is too old: {_dotted(version)}, need {_dotted(oldest)}")
+    if tool.below is not None and version >= tool.below:
+        raise _Unavailable(
+            f"{main} is too new: {_dotted(version)}, need less than {_dotted(tool.below)}"
+        )
+    return paths
 
 
 def _version_of(program: str, arguments: tuple[str, ...]) -> tuple[int, ...] | None:
@@ -392,10 +446,11 @@ def _from_release(tool: Tool, release: Release, staging: Path, progress: Progres
         raise _Unavailable(
             f"{url} has the WRONG DIGEST and was thrown away: sha256 {digest}, expected {expected}"
         )
-    _unpack(archive, staging, release.members)
-    archive.unlink()
-    if not (staging / tool.name).exists():
-        raise _Unavailable(f"{url} does not hold {tool.name}")
+    if release.members:
+        _unpack(archive, staging, release.members)
+        archive.unlink()
+    else:
+        archive.rename(staging / tool.name).chmod(0o755)
 
 
 def _first_line(error: Exception) -> str:
@@ -411,9 +466,12 @@ def _published_digest(release: Release, names: Mapping[str, str], url: str) -> s
         with attempt:
             response = httpx.get(checksums_url, timeout=_TIMEOUT, follow_redirects=True)
             response.raise_for_status()
-            for line in response.text.splitlines():
+            lines = response.text.splitlines()
+            if len(lines) == 1 and len(lines[0].split()) == 1:  # a file beside its archive
+                return lines[0].strip().lower()
+            for line in lines:
                 digest, _, name = line.partition(" ")
-                if name.strip().lstrip("*") == PurePosixPath(url).name:
+                if PurePosixPath(name.strip().lstrip("*")).name == PurePosixPath(url).name:
                     return digest.lower()
     raise _Unavailable(f"{checksums_url} does not name {PurePosixPath(url).name}")
 
@@ -474,8 +532,8 @@ def _unpack(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
 # --- Debian's package
 
 
-def _from_debian(tool: Tool, package_name: str, staging: Path, progress: Progress) -> None:
-    """Unpacks the package without installing it.
+def _from_debian(tool: Tool, debian: DebianPackages, staging: Path, progress: Progress) -> None:
+    """Unpacks the packages without installing them.
 
     An installed one would start a service that listens on all interfaces. apt works on folders of
     our own, so that an ordinary user can do it too; it checks the signatures as always.
@@ -498,21 +556,32 @@ def _from_debian(tool: Tool, package_name: str, staging: Path, progress: Progres
             "Acquire::http::Timeout": "20",
         }
         apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-        description = f"Fetching Debian's {package_name}"
+        description = f"Fetching Debian's {debian.packages[0]}"
         with _shown(progress, description, None, ""):
             _run([*apt, "update"], work)
-            _run([*apt, "download", package_name], work)
-            package = next(work.glob("*.deb"), None)
-            if package is None:
-                raise _Unavailable("apt downloaded nothing")
-            _run(["dpkg-deb", "-x", str(package), str(work / "root")], work)
-        program = work / "root" / "usr" / "bin" / tool.name
-        if not program.exists():
-            raise _Unavailable(f"{package.name} does not hold /usr/bin/{tool.name}")
-        version = _version_of(str(program), tool.version_arguments)
-        if version is None or version < tool.oldest:
-            raise _Unavailable(f"{package.name} is too old or does not run here")
-        shutil.copy2(program, staging / tool.name)
+            _run([*apt, "download", *debian.packages], work)
+            for package in work.glob("*.deb"):
+                _run(["dpkg-deb", "-x", str(package), str(staging / "root")], work)
+    for name, path in debian.programs.items():
+        if (staging / "root" / path).exists():
+            (staging / name).write_text(_WITH_LIBRARIES.format(path=path), encoding="utf-8")
+            (staging / name).chmod(0o755)
+    version = _version_of(str(staging / tool.name), tool.version_arguments)
+    if version is None or version < (tool.oldest or ()):
+        raise _Unavailable(f"Debian's {debian.packages[0]} is too old or does not run here")
+
+
+# A program finds the libraries that were unpacked beside it, and only then the system's.
+_WITH_LIBRARIES = """\
+#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/root
+libraries=$(echo "$root"/usr/lib/*-linux-gnu)
+if [ -d "$libraries" ]; then
+    export LD_LIBRARY_PATH="$libraries${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+fi
+if [ -d "$libraries/xtables" ]; then export XTABLES_LIBDIR="$libraries/xtables"; fi
+exec "$root/{path}" "$@"
+"""
 
 
 # --- the Go module
@@ -526,21 +595,25 @@ def _from_go(tool: Tool, go: GoModule, staging: Path, progress: Progress) -> Non
     modules = _module_count(folder / "go.sum")
     with _shown(progress, f"Downloading the sources of {tool.name}", modules, "modules"):
         packages = _run(
-            ["go", "list", "-deps", *flags, go.package],
+            ["go", "list", "-deps", *flags, go.package, *go.others.values()],
             folder,
             on_error_line=lambda line: _advance_on_download(line, progress),
         )
     total = packages.count("\n")
     with _shown(progress, f"Building {tool.name} {tool.version}", total, "packages"):
-        _run(
-            [
-                *("go", "build", "-v", *flags),
-                f"-ldflags={go.ldflags.format(version=tool.version)}",
-                *("-o", str(staging / tool.name), go.package),
-            ],
-            folder,
-            on_error_line=lambda _: progress.advance(1),
-        )
+        for name, package in {tool.name: go.package, **go.others}.items():
+            _run(
+                [
+                    *("go", "build", "-v", *flags),
+                    f"-ldflags={go.ldflags.format(version=tool.version)}",
+                    *("-o", str(staging / name), package),
+                ],
+                folder,
+                on_error_line=lambda _: progress.advance(1),
+            )
+    for name in tool.programs:
+        if name not in go.others:
+            (staging / name).symlink_to(tool.name)
 
 
 def _advance_on_download(line: str, progress: Progress) -> None:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from local import tools
-from local.tools import GoModule, Release, Tool, obtain
+from local.tools import DebianPackages, GoModule, Release, Tool
 from models.errors import ToolError
 
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
@@ -95,6 +95,10 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return folder
+
+
+def obtain(tool: Tool, cache: Path, progress: tools.Progress) -> Path:
+    return tools.obtain(tool, cache, progress)[tool.name]
 
 
 def put_on_path(folder: Path, output: str, name: str = "sample") -> Path:
@@ -351,7 +355,7 @@ class TestTogether:
         monkeypatch.setenv("PATH", str(empty_path))
         tool = replace(
             sample(server),
-            debian_package="sample",
+            debian=DebianPackages(("sample",), {"sample": "usr/bin/sample"}),
             go=GoModule(folder="prometheus", package="x"),
         )
         with pytest.raises(ToolError) as caught:
