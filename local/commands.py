@@ -1,0 +1,79 @@
+"""Runs another program to its end, with a time limit, leaving no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from models.errors import ToolError
+
+_GRACE_SECONDS = 5.0
+_LAST_CHARACTERS = 2000
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    timeout_seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs a command and returns what it wrote to standard output.
+
+    It gets little of the processor when others want it, and messages are in English.
+
+    Args:
+        command: program and arguments.
+        folder: the working directory.
+        timeout_seconds: after which it is ended.
+        environment: instead of this process's own.
+
+    Raises:
+        ToolError: it cannot be started, failed or took too long; with the last that it said.
+    """
+    name = " ".join(str(part) for part in command[:2])
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        try:
+            # A session of its own, so that all its children can be ended at once.
+            process = subprocess.Popen(
+                ["nice", "-n", "10", *command],
+                cwd=folder,
+                env={**(os.environ if environment is None else environment), "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"{name} cannot be started: {error}") from error
+        try:
+            code = process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            raise ToolError(f"{name} was not done after {timeout_seconds:g} seconds") from error
+        except BaseException:
+            _end(process)
+            raise
+        if code != 0:
+            raise ToolError(f"{name} failed: {_text(errors)[-_LAST_CHARACTERS:].strip()}")
+        return _text(output)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and its children, by force if they take long."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")

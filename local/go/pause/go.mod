@@ -1,0 +1,3 @@
+module modelramp/local/go/pause
+
+go 1.26
