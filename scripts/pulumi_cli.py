@@ -7,9 +7,9 @@ import subprocess
 
 import psutil
 
-from local.embedded.processes import MARK
 from local.home import Home
 from local.plugins.environment import pulumi_environment
+from local.processes import MARK
 from local.tools import Progress
 from models.errors import RuntimeTargetError
 

@@ -19,9 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.embedded import control
-from local.embedded.files import write_json, write_text
-from local.embedded.processes import MARK
+from local.files import write_json, write_text
 from local.home import Home
+from local.processes import MARK
 from models.errors import RuntimeTargetError
 from models.stack import load_stack
 from rollout import history, report

@@ -13,15 +13,15 @@ from typing import Any
 import psutil
 
 from local.embedded.manifests import digest_of
-from local.embedded.processes import (
+from local.embedded.runtime import Binaries
+from local.home import Home
+from local.processes import (
     MARK,
     end_marked_processes,
     marked_processes,
     python,
 )
-from local.embedded.runtime import Binaries
-from local.embedded.stores import client_environment
-from local.home import Home
+from local.stores import client_environment
 from models.errors import RuntimeTargetError
 
 CONTROLLER_MODULE = "local.embedded"
@@ -90,9 +90,8 @@ def down(home: Home) -> int:
 
 def store_environment(home: Home, now: dict[str, Any]) -> dict[str, str]:
     """Returns what a program needs in its environment to use the registry and its store."""
-    port = int(now["endpoints"]["store"].rsplit(":", 1)[1])
     return {
-        **client_environment(home.path, port),
+        **client_environment(home.path, now["endpoints"]["store"].removeprefix("http://")),
         "MLFLOW_TRACKING_URI": now["endpoints"]["mlflow"],
     }
 

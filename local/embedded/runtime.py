@@ -19,16 +19,17 @@ import httpx
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.embedded import envoy, prometheus, stores
-from local.embedded.files import write_json
+from local import stores
+from local.embedded import envoy, prometheus
 from local.embedded.manifests import (
     InferenceService,
     Manifests,
     digest_of,
     read_manifests,
 )
-from local.embedded.processes import ProcessSpec, Supervisor, free_port, python
+from local.files import write_json
 from local.home import Home
+from local.processes import ProcessSpec, Supervisor, free_port, python
 from models.errors import RuntimeTargetError
 
 log = structlog.get_logger()
@@ -133,10 +134,10 @@ class Runtime:
             self._error = str(error)
 
     def _specs(self) -> Iterator[ProcessSpec]:
-        home, ports = self._home.path, self._ports
-        yield stores.store_process(home, self._binaries.versitygw, ports["store"])
+        home = self._home.path
+        yield stores.store_process(home, self._binaries.versitygw, self._local("store"))
         if self._bucket_made:
-            yield stores.registry_process(home, ports["mlflow"], ports["store"])
+            yield stores.registry_process(home, self._local("mlflow"), self._local("store"))
         yield self._envoy_process()
         yield self._prometheus_process()
         if not self._bucket_made:
@@ -186,7 +187,7 @@ class Runtime:
                 f"--model_dir={self._home.path / 'models' / name}",
                 *("--http_host=127.0.0.1", f"--http_port={port}"),
             ),
-            env=stores.client_environment(self._home.path, self._ports["store"]),
+            env=stores.client_environment(self._home.path, self._local("store")),
             ready_url=f"http://127.0.0.1:{port}/v2/health/ready",
             grace_seconds=15.0,
         )
@@ -194,7 +195,7 @@ class Runtime:
     def _make_bucket(self) -> None:
         if not self._bucket_made and self._supervisor.is_ready("store"):
             try:
-                stores.ensure_bucket(self._home.path, self._ports["store"])
+                stores.ensure_bucket(self._home.path, self._local("store"))
                 self._bucket_made = True
             except (BotoCoreError, ClientError) as error:
                 self._error = f"no artifact bucket: {error}"
@@ -327,13 +328,16 @@ class Runtime:
 
     # What others may know.
 
+    def _local(self, name: str) -> str:
+        return f"127.0.0.1:{self._ports[name]}"
+
     @property
     def _envoy_admin(self) -> str:
-        return f"http://127.0.0.1:{self._ports['envoy-admin']}"
+        return f"http://{self._local('envoy-admin')}"
 
     @property
     def _prometheus_url(self) -> str:
-        return f"http://127.0.0.1:{self._ports['prometheus']}"
+        return f"http://{self._local('prometheus')}"
 
     def _write_status(self) -> None:
         processes = self._supervisor.processes
@@ -345,10 +349,8 @@ class Runtime:
             "error": error,
             "pending": self._pending,
             "endpoints": {
-                "gateway": f"http://127.0.0.1:{self._ports['gateway']}",
-                "prometheus": self._prometheus_url,
-                "mlflow": f"http://127.0.0.1:{self._ports['mlflow']}",
-                "store": f"http://127.0.0.1:{self._ports['store']}",
+                name: f"http://{self._local(name)}"
+                for name in ("gateway", "prometheus", "mlflow", "store")
             },
             "processes": {
                 name: {"ready": self._supervisor.is_ready(name), "restarts": process.restarts}

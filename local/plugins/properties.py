@@ -6,6 +6,9 @@ objects with the engine's signature. Both are named here, and pass through uncha
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from google.protobuf import struct_pb2
@@ -15,6 +18,9 @@ Properties: TypeAlias = dict[str, Any]
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 (a mark of the protocol, no password)
+_SECRET_KIND = "Secret"  # Kubernetes's
+_SECRET_FIELDS = ("data", "stringData")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _UNKNOWN = frozenset(
     {
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
@@ -43,6 +49,15 @@ def is_unknown(value: object) -> bool:
     return isinstance(value, str) and value in _UNKNOWN
 
 
+def has_unknown(value: object) -> bool:
+    """Whether a placeholder stands anywhere inside."""
+    if isinstance(value, dict):
+        return any(has_unknown(child) for child in value.values())
+    if isinstance(value, list):
+        return any(has_unknown(child) for child in value)
+    return is_unknown(value)
+
+
 def signed_path(value: object, path: str = "") -> str | None:
     """Returns the path of the first secret, asset or archive inside, or None."""
     if isinstance(value, dict) and _SIGNATURE in value:
@@ -66,6 +81,76 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list):
         return [without_secrets(child) for child in value]
     return value
+
+
+def secret(value: Any) -> Properties:
+    """Returns the value marked so that the engine encrypts it in the state and hides it."""
+    return {_SIGNATURE: _SECRET, "value": value}
+
+
+def with_secrets(plain: Properties, marked: Properties) -> Properties:
+    """Returns `plain` with marks where `marked` has them, and on a Kubernetes Secret's values.
+
+    A list of which one element holds a secret becomes one secret: its order may have changed.
+
+    Args:
+        plain: an object without marks, usually what the cluster returned.
+        marked: what was declared, with the engine's marks.
+    """
+    if plain.get("kind") == _SECRET_KIND:
+        return _secret_kind(plain)
+    return _with_secrets(plain, marked)
+
+
+def secret_texts(marked: Any) -> frozenset[str]:
+    """Returns all texts that must not be shown: what is marked, as it is and in base64."""
+    if isinstance(marked, dict) and marked.get("kind") == _SECRET_KIND:
+        marked = _secret_kind(without_secrets(marked))
+    texts = {str(leaf) for leaf in _secret_leaves(marked, inside=False)}
+    encoded = {base64.b64encode(text.encode()).decode() for text in texts}
+    return frozenset(text for text in texts | encoded | _decoded(texts) if text.strip())
+
+
+def _secret_kind(plain: Properties) -> Properties:
+    marked = {
+        key: secret(value) if key in _SECRET_FIELDS else value for key, value in plain.items()
+    }
+    annotations = (plain.get("metadata") or {}).get("annotations") or {}
+    if _LAST_APPLIED in annotations:  # kubectl's copy of the whole object
+        hidden = annotations | {_LAST_APPLIED: secret(annotations[_LAST_APPLIED])}
+        marked["metadata"] = plain["metadata"] | {"annotations": hidden}
+    return marked
+
+
+def _with_secrets(plain: Properties, marked: Properties) -> Properties:
+    result = dict(plain)
+    for key, value in plain.items():
+        other = marked.get(key)
+        if isinstance(value, dict) and isinstance(other, dict) and _SIGNATURE not in other:
+            result[key] = _with_secrets(value, other)
+        elif signed_path(other) is not None:
+            result[key] = secret(value)
+    return result
+
+
+def _secret_leaves(value: Any, *, inside: bool) -> Iterator[object]:
+    if isinstance(value, dict):
+        is_mark = value.get(_SIGNATURE) == _SECRET
+        for child in [value["value"]] if is_mark else value.values():
+            yield from _secret_leaves(child, inside=inside or is_mark)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _secret_leaves(child, inside=inside)
+    elif inside and not isinstance(value, bool) and value is not None and not is_unknown(value):
+        yield value
+
+
+def _decoded(texts: Iterable[str]) -> set[str]:
+    decoded: set[str] = set()
+    for text in texts:
+        with suppress(ValueError):
+            decoded.add(base64.b64decode(text, validate=True).decode())
+    return decoded
 
 
 def _whole(value: Any) -> Any:

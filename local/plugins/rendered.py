@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from local.plugins.manifests import dashed, underscored
 from local.plugins.properties import Properties
 
 # Everything else is quoted: YAML 1.1 reads a bare `y` as a boolean, YAML 1.2 a bare `1e3` as a
@@ -40,7 +41,7 @@ def write(manifest: Properties, folder: Path) -> Path:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            yaml.dump(_dashed(manifest), stream, Dumper=_Dumper, allow_unicode=True, width=4096)
+            yaml.dump(dashed(manifest), stream, Dumper=_Dumper, allow_unicode=True, width=4096)
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -64,7 +65,7 @@ def read(file: Path) -> Properties | None:
         raise ValueError(f"{file}: {error}") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{file} does not hold one Kubernetes object")  # noqa: TRY004
-    return _underscored(loaded)
+    return underscored(loaded)
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -94,24 +95,3 @@ def _represent_text(dumper: Any, text: str) -> Any:
 
 _Dumper.add_representer(str, _represent_text)
 
-
-def _dashed(value: Any) -> Any:
-    """Pulumi's schemas write `x_kubernetes_...` where Kubernetes wants `x-kubernetes-...`."""
-    return _renamed(value, "x_kubernetes_", "_", "-")
-
-
-def _underscored(value: Any) -> Any:
-    return _renamed(value, "x-kubernetes-", "-", "_")
-
-
-def _renamed(value: Any, prefix: str, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {
-            key.replace(old, new) if str(key).startswith(prefix) else key: _renamed(
-                child, prefix, old, new
-            )
-            for key, child in value.items()
-        }
-    if isinstance(value, list):
-        return [_renamed(child, prefix, old, new) for child in value]
-    return value

@@ -18,8 +18,8 @@ import pytest
 from scipy.stats import binomtest
 
 from local.embedded import envoy
-from local.embedded.files import write_json
-from local.embedded.processes import free_port
+from local.files import write_json
+from local.processes import free_port
 from local.tools import ensure
 
 pytestmark = pytest.mark.embedded

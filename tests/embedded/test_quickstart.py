@@ -17,8 +17,8 @@ import psutil
 import pytest
 from scipy.stats import binomtest
 
-from local.embedded.processes import marked_processes
 from local.plugins.environment import pulumi_environment
+from local.processes import marked_processes
 from models.stack import load_stack
 from rollout.stack_file import start_rollout
 from tests.embedded.conftest import Project

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.embedded.manifests import digest_of, read_manifests
-from local.embedded.processes import (
+from local.processes import (
     ProcessSpec,
     Supervisor,
     end_marked_processes,

@@ -1,4 +1,7 @@
-"""The model registry and its artifact store: MLflow over an S3-compatible store of plain files."""
+"""The model registry and its artifact store: MLflow over an S3-compatible store of plain files.
+
+Addresses are `address:port`; `home` is the folder that keeps what they store.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from local.embedded.files import write_text
-from local.embedded.processes import ProcessSpec, python
+from local.files import write_text
+from local.processes import ProcessSpec, python
 
 BUCKET = "mlflow"
 REGION = "us-east-1"
@@ -34,10 +37,10 @@ class Credentials:
         return cls(**json.loads(path.read_text()))
 
 
-def client_environment(home: Path, store_port: int) -> dict[str, str]:
-    """Returns what a program needs in its environment to reach the store."""
+def client_environment(home: Path, store: str) -> dict[str, str]:
+    """Returns what a program needs in its environment to reach the store, an `address:port`."""
     keys = Credentials.of(home)
-    url = f"http://127.0.0.1:{store_port}"
+    url = f"http://{store}"
     return {
         "AWS_ACCESS_KEY_ID": keys.access_key,
         "AWS_SECRET_ACCESS_KEY": keys.secret_key,
@@ -47,7 +50,7 @@ def client_environment(home: Path, store_port: int) -> dict[str, str]:
     }
 
 
-def store_process(home: Path, binary: Path, port: int) -> ProcessSpec:
+def store_process(home: Path, binary: Path, store: str) -> ProcessSpec:
     """The S3-compatible store; its keys go by environment, so that no process list shows them."""
     folder = home / "store"
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,15 +59,15 @@ def store_process(home: Path, binary: Path, port: int) -> ProcessSpec:
         name="store",
         command=(
             str(binary),
-            *("--port", f"127.0.0.1:{port}", "--region", REGION, "--health", "/health"),
+            *("--port", store, "--region", REGION, "--health", "/health"),
             *("posix", str(folder)),
         ),
         env={"ROOT_ACCESS_KEY": keys.access_key, "ROOT_SECRET_KEY": keys.secret_key},
-        ready_url=f"http://127.0.0.1:{port}/health",
+        ready_url=f"http://{store}/health",
     )
 
 
-def registry_process(home: Path, port: int, store_port: int) -> ProcessSpec:
+def registry_process(home: Path, registry: str, store: str) -> ProcessSpec:
     """The MLflow server: SQLite behind it, artifacts straight in the store.
 
     `mlflow server` would import MLflow twice and start seven job runners; its application alone is
@@ -72,31 +75,32 @@ def registry_process(home: Path, port: int, store_port: int) -> ProcessSpec:
     """
     folder = home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    host, port = registry.split(":")
     database = f"sqlite:///{folder / 'mlflow.db'}"
     return ProcessSpec(
         name="mlflow",
         command=python(
-            *("-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port)),
+            *("-m", "uvicorn", "--host", host, "--port", port),
             *("--log-level", "warning", "mlflow.server.fastapi_app:app"),
         ),
         env={
-            **client_environment(home, store_port),
+            **client_environment(home, store),
             "_MLFLOW_SERVER_FILE_STORE": database,
             "_MLFLOW_SERVER_REGISTRY_STORE": database,
             "_MLFLOW_SERVER_ARTIFACT_ROOT": f"s3://{BUCKET}/artifacts",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },
-        ready_url=f"http://127.0.0.1:{port}/health",
+        ready_url=f"http://{registry}/health",
     )
 
 
-def ensure_bucket(home: Path, port: int) -> None:
+def ensure_bucket(home: Path, store: str) -> None:
     """Makes the artifact bucket if it is not there."""
     keys = Credentials.of(home)
     client = boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=f"http://{store}",
         region_name=REGION,
         aws_access_key_id=keys.access_key,
         aws_secret_access_key=keys.secret_key,

@@ -1,4 +1,4 @@
-"""Starts, watches, restarts and ends the processes of the embedded target.
+"""Starts, watches, restarts and ends the processes of the local targets.
 
 Every process carries our mark in its environment, so that whatever was killed before, each one
 that is left can be found and ended without a pid file.
@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,8 +24,8 @@ import structlog
 
 log = structlog.get_logger()
 
-MARK = "MODELRAMP_EMBEDDED"
-"""Environment variable of each of our processes: the path of the `.modelramp` it belongs to."""
+MARK = "MODELRAMP_HOME"
+"""Environment variable of each of our processes: the path of the folder it belongs to."""
 
 LONGEST_BACKOFF_SECONDS = 30.0
 STABLE_AFTER_SECONDS = 30.0
@@ -150,14 +151,15 @@ class Supervisor:
     """Keeps a set of processes running.
 
     Args:
-        home: the `.modelramp` folder.
+        home: the folder they belong to; their logs lie in its `logs`.
+        verify: how the certificates of ready URLs are checked.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, verify: ssl.SSLContext | bool = True) -> None:
         self.processes: dict[str, Process] = {}
         self._ending: list[Process] = []
         self._home = home
-        self._client = httpx.Client(timeout=PROBE_TIMEOUT_SECONDS, trust_env=False)
+        self._client = httpx.Client(timeout=PROBE_TIMEOUT_SECONDS, trust_env=False, verify=verify)
 
     def apply(self, specs: Iterable[ProcessSpec]) -> None:
         """Makes `specs` the processes that should run; a changed one is replaced."""
