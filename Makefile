@@ -57,3 +57,9 @@ lock: | $(UV) ## pin the newest allowed versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 		--group policies/pyproject.toml:dev --custom-compile-command "make lock" \
 		--output-file policies/requirements.lock policies/pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--group server --constraints requirements.lock --custom-compile-command "make lock" \
+		--output-file serving/requirements.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+		--group storage-initializer --custom-compile-command "make lock" \
+		--output-file local/cluster/storage-initializer.lock
