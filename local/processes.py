@@ -74,6 +74,11 @@ class Process:
         return self._home / "logs" / f"{self.spec.name}.log"
 
     @property
+    def pid(self) -> int | None:
+        """The process's number while it runs or its end was not noticed yet."""
+        return self._popen.pid if self._popen else None
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._popen is not None and self._popen.poll() is None
@@ -173,11 +178,20 @@ class Supervisor:
 
     def tick(self) -> None:
         """One round: end what should end, start what should run, probe what runs."""
-        self._ending = [process for process in self._ending if not process.stop()]
+        self.end()
         busy = {process.spec.name for process in self._ending}
         for name, process in self.processes.items():
             if name not in busy:
                 process.tick(self._client)
+
+    @property
+    def ending(self) -> bool:
+        """Whether processes that should have ended still run."""
+        return bool(self._ending)
+
+    def end(self) -> None:
+        """Asks what should end to end, and kills it after its grace."""
+        self._ending = [process for process in self._ending if not process.stop()]
 
     def is_ready(self, name: str) -> bool:
         """Whether the process of this name runs and answered its last probes."""
@@ -187,8 +201,8 @@ class Supervisor:
     def shutdown(self) -> None:
         """Ends every process, each with its grace."""
         self.apply([])
-        while self._ending:
-            self._ending = [process for process in self._ending if not process.stop()]
+        while self.ending:
+            self.end()
             time.sleep(0.05)
         self._client.close()
 

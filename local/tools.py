@@ -109,6 +109,8 @@ class GoModule:
         package: the main package to build.
         others: packages of the tool's further programs, by program; one that has none is the
             main program called by another name.
+        kept: files and folders of the package's module to keep beside the programs, by their path
+            in it, such as the charts that install them.
         ldflags: for the linker; `{version}` is filled in.
         tags: build tags.
     """
@@ -116,6 +118,7 @@ class GoModule:
     folder: str
     package: str
     others: Mapping[str, str] = field(default_factory=dict[str, str])
+    kept: tuple[str, ...] = ()
     ldflags: str = "-s -w"
     tags: str = ""
 
@@ -614,6 +617,20 @@ def _from_go(tool: Tool, go: GoModule, staging: Path, progress: Progress) -> Non
     for name in tool.programs:
         if name not in go.others:
             (staging / name).symlink_to(tool.name)
+    if go.kept:
+        module = Path(_run(["go", "list", "-f", "{{.Module.Dir}}", go.package], folder).strip())
+        for path in go.kept:
+            _copy(module / path, staging / PurePosixPath(path).name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies without the read-only modes of Go's module cache: else nobody could delete it."""
+    if source.is_file():
+        target.write_bytes(source.read_bytes())
+        return
+    target.mkdir()
+    for child in source.iterdir():
+        _copy(child, target / child.name)
 
 
 def _advance_on_download(line: str, progress: Progress) -> None:
