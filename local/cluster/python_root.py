@@ -70,6 +70,7 @@ _NO_USE_IN_PACKAGES: Final = (
     "**/*.pyx",
     "**/*.h",
     "**/*.a",
+    "kubernetes/aio",  # 70 MB: the whole client once more, for asyncio, which KServe does not use
 )
 _USERS: Final = {"root": 0, "kserve": 1000, "nonroot": 65532, "nobody": 65534}
 
@@ -92,7 +93,7 @@ def python_packages(name: str, lock: Path, base: Layer) -> Layer:
         lock: pins the packages with their hashes.
         base: the layer of `python`.
     """
-    key = key_of(_RECIPE, base.key, file_digest(lock))
+    key = key_of(_RECIPE, base.key, file_digest(lock), _NO_USE_IN_PACKAGES, _COMPILE)
     return Layer(name, key, partial(_fill_packages, lock, base), kept=True)
 
 
@@ -148,7 +149,8 @@ compileall.compile_dir(
 
 
 def _debian_layer(name: str, packages: tuple[str, ...]) -> Layer:
-    key = key_of(_RECIPE, packages, _DEBIAN, platform.machine(), _USERS)
+    content = [packages, sorted(_NEEDLESS), _NO_USE_IN_IMAGES, _COMPILE, _USERS]
+    key = key_of(_RECIPE, _DEBIAN, platform.machine(), content)
     return Layer(name, key, partial(_fill_debian, packages), kept=True)
 
 
