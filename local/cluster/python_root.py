@@ -97,8 +97,15 @@ def python_packages(name: str, lock: Path, base: Layer) -> Layer:
     return Layer(name, key, partial(_fill_packages, lock, base), kept=True)
 
 
-def add_users(root: Path) -> None:
-    """Makes the users that images run as, and a `/tmp` for everybody."""
+def users() -> Layer:
+    """Returns the layer with the users that images run as, and a `/tmp` for everybody.
+
+    Only images without one of the other layers need it.
+    """
+    return Layer("users", key_of(_RECIPE, _USERS), lambda _, root: _add_users(root))
+
+
+def _add_users(root: Path) -> None:
     etc = root / "etc"
     etc.mkdir(exist_ok=True)
     lines = [f"{user}:x:{uid}:{uid}::/tmp:/sbin/nologin\n" for user, uid in _USERS.items()]
@@ -162,7 +169,7 @@ def _fill_debian(packages: tuple[str, ...], workshop: Workshop, root: Path) -> N
     _remove(root, _NO_USE_IN_IMAGES)
     for library in root.glob("usr/lib/python3.*"):
         compile_python(root, library, f"/{library.relative_to(root)}")
-    add_users(root)
+    _add_users(root)
 
 
 def _check_system() -> None:
