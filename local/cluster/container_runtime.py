@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from local.cluster.kubectl import output_of
 from local.cluster.kubernetes import container_network
 from local.cluster.layout import Layout
 from local.files import write_text
 from local.processes import ProcessSpec
-from models.errors import RuntimeTargetError
 
 NAMESPACE = "k8s.io"
 IMPORT_TIMEOUT_SECONDS = 300
@@ -83,14 +82,6 @@ class Images:
     def __init__(self, layout: Layout, ctr: Path) -> None:
         self._command = (str(ctr), "--address", str(layout.containerd_socket), "-n", NAMESPACE)
 
-    def answers(self) -> bool:
-        """Whether containerd is up."""
-        try:
-            self._run("version", timeout_seconds=5)
-        except RuntimeTargetError:
-            return False
-        return True
-
     def take(self, archive: Path) -> None:
         """Imports an archive; images of the same name are replaced.
 
@@ -108,24 +99,5 @@ class Images:
         lines = self._run("images", "list", timeout_seconds=30).splitlines()[1:]
         return {line.split()[0]: line.split()[-1] for line in lines if line.strip()}
 
-    def forget_containers(self) -> None:
-        """Removes what is left of containers of a cluster that is gone; keeps images."""
-        for container in self._run("containers", "list", "-q", timeout_seconds=30).split():
-            self._run("containers", "delete", container, timeout_seconds=30)
-
     def _run(self, *arguments: str, timeout_seconds: float) -> str:
-        try:
-            done = subprocess.run(
-                (*self._command, *arguments),
-                capture_output=True,
-                text=True,
-                timeout=timeout_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise RuntimeTargetError(
-                f"ctr {' '.join(arguments)}: no answer in {timeout_seconds:g} s"
-            ) from None
-        if done.returncode:
-            raise RuntimeTargetError(f"ctr {' '.join(arguments)} failed: {done.stderr.strip()}")
-        return done.stdout
+        return output_of((*self._command, *arguments), timeout_seconds=timeout_seconds)

@@ -25,6 +25,7 @@ _GITHUB = "https://github.com"
 _BASE = "k8s.io/component-base/version"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 _CNI = "github.com/containernetworking/plugins/plugins"
+_ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
 _OPERATOR = "github.com/prometheus-operator/prometheus-operator/cmd"
 _KUBERNETES_PROGRAMS = (
     "kube-apiserver",
@@ -114,7 +115,7 @@ NODE_TOOLS = (
         version="1.9.1",
         oldest=None,  # never on PATH, where `bridge` is another program
         release=Release(
-            url=f"{_GITHUB}/containernetworking/plugins/releases/download/v{{version}}/cni-plugins-{{os}}-{{arch}}-v{{version}}.tgz",  # noqa: E501
+            url=f"{_GITHUB}/containernetworking/plugins/releases/download/v{{version}}/cni-plugins-{{os}}-{{arch}}-v{{version}}.tgz",
             members=("bridge", "host-local", "loopback", "portmap"),
             arch_names={"x64": "amd64", "arm64": "arm64"},
             checksums_url=f"{_GITHUB}/containernetworking/plugins/releases/download/v{{version}}/cni-plugins-{{os}}-{{arch}}-v{{version}}.tgz.sha256",
@@ -181,9 +182,9 @@ IMAGE_TOOLS = (
         oldest=None,
         go=GoModule(
             folder="envoy-gateway",
-            package="github.com/envoyproxy/gateway/cmd/envoy-gateway",
+            package=f"{_ENVOY_GATEWAY}/cmd/envoy-gateway",
             kept=("charts",),
-            ldflags="-s -w -X github.com/envoyproxy/gateway/internal/cmd/version.envoyGatewayVersion=v{version}",
+            ldflags=f"-s -w -X {_ENVOY_GATEWAY}/internal/cmd/version.envoyGatewayVersion=v{{version}}",
         ),
     ),
     Tool(

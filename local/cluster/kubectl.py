@@ -1,0 +1,113 @@
+"""kubectl as the local cluster's administrator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.errors import RuntimeTargetError
+
+APPLY_TIMEOUT_SECONDS = 180
+WAIT_TIMEOUT_SECONDS = 180
+POLL_SECONDS = 0.5
+_FIELD_MANAGER = "modelramp-local"
+
+
+def output_of(command: Sequence[str], *, timeout_seconds: float, given: str | None = None) -> str:
+    """Runs a command and returns its standard output.
+
+    Args:
+        command: program and arguments.
+        timeout_seconds: after which it is killed.
+        given: its standard input.
+
+    Raises:
+        RuntimeTargetError: it failed or took too long; with what it said.
+    """
+    name = " ".join((Path(command[0]).name, *command[1:3]))
+    try:
+        done = subprocess.run(
+            command,
+            input=given or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeTargetError(f"{name}: no answer in {timeout_seconds:g} s") from None
+    if done.returncode:
+        raise RuntimeTargetError(f"{name} failed: {done.stderr.strip()[-3000:]}")
+    return done.stdout
+
+
+class Kubectl:
+    """Runs kubectl.
+
+    Args:
+        program: kubectl.
+        kubeconfig: of the cluster.
+    """
+
+    def __init__(self, program: Path, kubeconfig: Path) -> None:
+        self._command = (str(program), f"--kubeconfig={kubeconfig}")
+
+    def run(self, *arguments: str, timeout_seconds: float = 30, given: str | None = None) -> str:
+        """Runs one command and returns its output; see `output_of`."""
+        command = (*self._command, *arguments)
+        return output_of(command, timeout_seconds=timeout_seconds, given=given)
+
+    def get(self, *arguments: str) -> Any:
+        """Returns what `kubectl get` finds, as an object."""
+        return json.loads(self.run("get", *arguments, "--output=json"))
+
+    def apply(self, objects: Sequence[dict[str, Any]]) -> None:
+        """Applies objects; refusals that pass, such as of a webhook that starts, are outwaited.
+
+        Raises:
+            RuntimeTargetError: the API server goes on refusing one.
+        """
+        given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        arguments = ("apply", "--server-side", "--force-conflicts", "--filename=-")
+        give_up_at = time.monotonic() + APPLY_TIMEOUT_SECONDS
+        while True:
+            try:
+                self.run(
+                    *arguments,
+                    f"--field-manager={_FIELD_MANAGER}",
+                    timeout_seconds=APPLY_TIMEOUT_SECONDS,
+                    given=given,
+                )
+            except RuntimeTargetError:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(POLL_SECONDS)
+            else:
+                return
+
+    def wait(self, condition: str, resource: str, namespace: str) -> None:
+        """Waits until an object has a condition.
+
+        Raises:
+            RuntimeTargetError: it did not get there in time.
+        """
+        give_up_at = time.monotonic() + WAIT_TIMEOUT_SECONDS
+        while True:
+            left = give_up_at - time.monotonic()
+            try:
+                self.run(
+                    *("wait", f"--for=condition={condition}", resource, f"--namespace={namespace}"),
+                    f"--timeout={max(1, int(left))}s",
+                    timeout_seconds=left + 10,
+                )
+            except RuntimeTargetError as error:
+                # An object that is not there yet is an error at once.
+                if "NotFound" not in str(error) or left <= 0:
+                    raise
+                time.sleep(POLL_SECONDS)
+            else:
+                return
