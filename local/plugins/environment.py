@@ -18,7 +18,9 @@ _LANGUAGE_HOST = "pulumi-language-python"
 _KUBERNETES = "pulumi-resource-kubernetes"
 
 
-def pulumi_environment(home: Home, progress: Progress | None = None) -> dict[str, str]:
+def pulumi_environment(
+    home: Home, progress: Progress | None = None, *, kubeconfig: Path | None = None
+) -> dict[str, str]:
     """Returns all environment variables for running `pulumi` on a local stack.
 
     State, selected stack and plugins stay in `.modelramp/`, apart from the user's own `~/.pulumi`,
@@ -28,6 +30,8 @@ def pulumi_environment(home: Home, progress: Progress | None = None) -> dict[str
     Args:
         home: the project.
         progress: told what is fetched, should anything be missing.
+        kubeconfig: which cluster, for stacks that have one; without it no cluster is found, not
+            even the user's own.
 
     Raises:
         ToolError: the Pulumi CLI cannot be had.
@@ -50,7 +54,7 @@ def pulumi_environment(home: Home, progress: Progress | None = None) -> dict[str
     if "PULUMI_CONFIG_PASSPHRASE_FILE" not in environment:
         environment.setdefault("PULUMI_CONFIG_PASSPHRASE", "")
     return environment | {
-        "KUBECONFIG": str(no_kubeconfig),
+        "KUBECONFIG": str(kubeconfig or no_kubeconfig),
         "PULUMI_BACKEND_URL": home.pulumi_state.as_uri(),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(pulumi_home),
@@ -78,7 +82,9 @@ def _provide_kubernetes(plugins: Path, progress: Progress) -> None:
         try:
             official = ensure(_KUBERNETES, progress)
         except ToolError:
-            progress.note("The official Kubernetes plugin cannot be had: a stand-in renders YAML")
+            progress.note(
+                "The official Kubernetes plugin cannot be had: a stand-in takes its place"
+            )
     if official.exists() and official != target:  # the same, where this runs inside itself
         _replace(target, lambda path: path.symlink_to(official))
     elif not (target.is_symlink() and target.exists()):

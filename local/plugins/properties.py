@@ -18,14 +18,15 @@ Properties: TypeAlias = dict[str, Any]
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 (a mark of the protocol, no password)
-_SECRET_KIND = "Secret"  # Kubernetes's
+_SECRET_KIND = "Secret"  # noqa: S105 (a kind of Kubernetes)
 _SECRET_FIELDS = ("data", "stringData")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # of a string; the engine takes it for any
 _UNKNOWN = frozenset(
     {
+        UNKNOWN,
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
         "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
-        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",  # string, and what the engine sends for most
         "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
         "030794c1-ac77-496b-92df-f27374a8bd58",  # asset
         "e48ece36-62e2-4504-bad9-02848725956a",  # archive

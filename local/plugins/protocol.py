@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pulumi.runtime.proto import (
+        engine_pb2,
+        engine_pb2_grpc,
         language_pb2,
         language_pb2_grpc,
         plugin_pb2,
         provider_pb2,
         provider_pb2_grpc,
+        status_pb2,
     )
 else:
     # A package of our own over the SDK's folder: its modules import one another relatively.
@@ -26,16 +29,22 @@ else:
     _package = ModuleType(f"{__name__}_modules")
     _package.__path__ = [f"{_sdk.submodule_search_locations[0]}/runtime/proto"]
     sys.modules[_package.__name__] = _package
+    engine_pb2 = import_module(f"{_package.__name__}.engine_pb2")
+    engine_pb2_grpc = import_module(f"{_package.__name__}.engine_pb2_grpc")
     language_pb2 = import_module(f"{_package.__name__}.language_pb2")
     language_pb2_grpc = import_module(f"{_package.__name__}.language_pb2_grpc")
     plugin_pb2 = import_module(f"{_package.__name__}.plugin_pb2")
     provider_pb2 = import_module(f"{_package.__name__}.provider_pb2")
     provider_pb2_grpc = import_module(f"{_package.__name__}.provider_pb2_grpc")
+    status_pb2 = import_module(f"{_package.__name__}.status_pb2")
 
 __all__ = [
+    "engine_pb2",
+    "engine_pb2_grpc",
     "language_pb2",
     "language_pb2_grpc",
     "plugin_pb2",
     "provider_pb2",
     "provider_pb2_grpc",
+    "status_pb2",
 ]

@@ -14,6 +14,9 @@ import grpc
 
 # Like the official plugins': a large chart in one message must pass.
 _MAX_MESSAGE_BYTES = 400 * 1024 * 1024
+# The engine asks for several objects per processor at once, and each of these calls may wait for
+# minutes; the call that cancels them must never queue behind them. Threads are made as needed.
+_MAX_CALLS = 512
 
 
 def serve(
@@ -29,7 +32,7 @@ def serve(
         on_stop: called once before this process ends, to end what it started.
     """
     server = grpc.server(
-        ThreadPoolExecutor(max_workers=32),
+        ThreadPoolExecutor(max_workers=_MAX_CALLS),
         options=[
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),

@@ -136,7 +136,7 @@ class TestDifferences:
 
     def test_mutable_config_map_is_updated(self) -> None:
         old, new = manifest("ConfigMap", data={"a": "1"}), manifest("ConfigMap", data={"a": "2"})
-        (found,) = differences(old, new, config_map_mutable=True)
+        (found,) = differences(old, new, mutable=frozenset({"ConfigMap"}))
         assert not found.replaces
 
     def test_prune_keeps_what_was_declared(self) -> None:
@@ -337,7 +337,7 @@ class TestProvider:
         provider.Delete(request, CONTEXT)
         assert not list((tmp_path / "out").rglob("*.yaml"))
 
-    def test_config_that_needs_a_cluster_is_refused(
+    def test_options_that_contradict_one_another_are_refused(
         self, provider: KubernetesProvider, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KUBECONFIG", "/ambient")
@@ -347,7 +347,9 @@ class TestProvider:
             return [failure.property for failure in provider.CheckConfig(request, CONTEXT).failures]
 
         render = {"renderYamlToDirectory": "out"}
-        assert failures({}) == ["renderYamlToDirectory"]
+        assert failures({}) == []
+        assert failures({"alwaysRender": "true"}) == ["alwaysRender"]
+        assert failures({"enableServerSideApply": "false"}) == ["enableServerSideApply"]
         assert failures(render) == []
         assert failures(render | {"kubeconfig": "/ambient"}) == []
         assert failures(render | {"kubeconfig": "/mine", "context": "c"}) == [

@@ -1,0 +1,66 @@
+"""What the provider does with objects: render them as YAML, or write them to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from local.plugins.properties import Properties
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the engine says beside the object.
+
+    Attributes:
+        preview: nothing may be changed.
+        field_manager: who owns the declared fields.
+        seconds: the resource's custom time-out for this operation; 0 if there is none.
+        ignored: paths of fields that the user wants left alone.
+        tell: shows the resource's status.
+        warn: shows a warning that stays.
+    """
+
+    preview: bool = False
+    field_manager: str = ""
+    seconds: float = 0
+    ignored: list[str] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda _: None
+    warn: Callable[[str], None] = lambda _: None
+
+
+class Mode(Protocol):
+    """One way to make objects real. All objects are without marks of secrets."""
+
+    def problem(self, marked: Properties) -> str | None:
+        """Says why an object, still with its marks, must not or cannot be made."""
+        ...
+
+    def namespace(self, manifest: Properties, declared: str | None) -> str | None:
+        """Returns the namespace that an object shall lie in, or None."""
+        ...
+
+    def fixed(self, live: Properties, new: Properties, field_manager: str) -> list[str]:
+        """Returns paths of fields that an update would be refused for; the object is replaced."""
+        ...
+
+    def create(self, manifest: Properties, call: Call) -> Properties | None:
+        """Makes an object and returns it; None where a preview cannot tell."""
+        ...
+
+    def read(self, identity: Properties) -> Properties | None:
+        """Returns the object of this identity, or None if it is gone."""
+        ...
+
+    def check(self, live: Properties) -> None:
+        """Raises `NotReadyError` for what has been read, if it is not as it should be."""
+        ...
+
+    def update(self, old: Properties, manifest: Properties, call: Call) -> Properties | None:
+        """Changes an object and returns it; None where a preview cannot tell."""
+        ...
+
+    def delete(self, live: Properties, inputs: Properties, call: Call) -> None:
+        """Removes an object; one that is gone is no error."""
+        ...
