@@ -69,13 +69,12 @@ class Addon:
         return hashlib.sha256(json.dumps(self.objects, sort_keys=True).encode()).hexdigest()
 
 
-def addons(layout: Layout, programs: Mapping[str, Path], data: Path) -> list[Addon]:
+def addons(layout: Layout, programs: Mapping[str, Path]) -> list[Addon]:
     """Returns everything that is installed, in order.
 
     Args:
         layout: of the cluster.
         programs: where the charts lie, beside the programs.
-        data: where the project keeps its store's credentials.
     """
     return [
         Addon(
@@ -103,7 +102,7 @@ def addons(layout: Layout, programs: Mapping[str, Path], data: Path) -> list[Add
             conditions=(("Programmed", "gateway/models", "gateway"),),
         ),
         _prometheus(),
-        _models(data),
+        _models(layout),
     ]
 
 
@@ -245,8 +244,8 @@ def _prometheus() -> Addon:
     )
 
 
-def _models(data: Path) -> Addon:
-    keys = Credentials.of(data)
+def _models(layout: Layout) -> Addon:
+    keys = Credentials.of(layout.data)
     return Addon(
         "namespace of the models",
         _manifests(

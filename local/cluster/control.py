@@ -9,10 +9,9 @@ from local.cluster import addons, machine
 from local.cluster.container_runtime import Images
 from local.cluster.images import BuiltImage, build_images
 from local.cluster.kubectl import Kubectl
-from local.cluster.layout import ENDPOINTS, Layout
+from local.cluster.layout import ENDPOINTS, STORE_PORT, Layout, address
 from local.cluster.node import Request
 from local.cluster.programs import IMAGE_TOOLS, NODE_TOOLS, ensure_programs
-from local.home import Home
 from local.stores import client_environment
 from local.tools import Progress
 from models.errors import RuntimeTargetError
@@ -20,7 +19,7 @@ from models.errors import RuntimeTargetError
 _KEY_LABEL = "modelramp.dev/key"
 
 
-def up(home: Home, progress: Progress) -> dict[str, str]:
+def up(progress: Progress) -> dict[str, str]:
     """Makes the cluster, or what is missing of it; whatever is there already is left alone.
 
     Returns:
@@ -35,19 +34,18 @@ def up(home: Home, progress: Progress) -> dict[str, str]:
         raise RuntimeTargetError("\n".join(problems))
     programs = ensure_programs((*NODE_TOOLS, *IMAGE_TOOLS), progress)
     images = build_images(programs, progress)
-    data = home.path / "cluster"
     pause = next(image.reference for image in images if "/pause:" in image.reference)
-    machine.start_node(layout, Request(home.root, data, programs, pause))
+    machine.start_node(layout, Request(programs, pause))
     _take_images(Images(layout, programs["ctr"]), images, progress)
     kubectl = Kubectl(programs["kubectl"], layout.kubeconfig)
-    addons.apply(layout, kubectl, addons.addons(layout, programs, data), progress)
+    addons.apply(layout, kubectl, addons.addons(layout, programs), progress)
     return ENDPOINTS
 
 
 def down() -> int:
     """Deletes the cluster; returns how many processes of it there were.
 
-    Images stay in the cache, and models in their project's store.
+    Images, the artifact store and the model registry stay.
     """
     return machine.stop_node(Layout.default())
 
@@ -73,10 +71,10 @@ def status() -> dict[str, Any] | None:
     return {**now, "endpoints": ENDPOINTS, "pods": pods}
 
 
-def environment(home: Home) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Returns what clients of the cluster, its registry and its store need in their environment."""
     return {
-        **client_environment(home.path / "cluster", ENDPOINTS["store"].removeprefix("http://")),
+        **client_environment(Layout.default().data, address(STORE_PORT)),
         "MLFLOW_TRACKING_URI": ENDPOINTS["mlflow"],
     }
 

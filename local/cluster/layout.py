@@ -1,7 +1,7 @@
 """Where the local cluster keeps its files, and its addresses.
 
-There is one on a machine, as there is one network: it lies in the user's cache folder. Its models'
-store and registry belong to the project and outlive it.
+There is one on a machine, for all projects, as there is one network: it lies in the user's cache
+folder.
 """
 
 from __future__ import annotations
@@ -69,8 +69,13 @@ class Layout:
         return self.root / "containerd"
 
     @property
+    def data(self) -> Path:
+        """The artifact store and the model registry; kept when the cluster is deleted."""
+        return self.root / "data"
+
+    @property
     def logs(self) -> Path:
-        """One log file per process; kept until the next cluster."""
+        """One log file per process."""
         return self.node / "logs"
 
     @property

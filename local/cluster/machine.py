@@ -47,19 +47,13 @@ def start_node(layout: Layout, request: Request) -> None:
     What a killed cluster left behind is taken away first.
 
     Raises:
-        RuntimeTargetError: it needs root, belongs to another project, or did not come up in time.
+        RuntimeTargetError: the machine lacks something, or it did not come up in time.
     """
     problems = missing_of_the_machine()
     if problems:
         raise RuntimeTargetError("\n".join(problems))
     with _locked(layout):
-        now = status(layout)
-        if now is not None and now["project"] != str(request.project):
-            raise RuntimeTargetError(
-                f"the local cluster of this machine runs for {now['project']}: "
-                "run `modelramp local down --cluster` first"
-            )
-        if now is None:
+        if status(layout) is None:
             _clear(layout)
             kubernetes.write_certificates(layout)
             request.write(layout.request_file)
@@ -74,7 +68,7 @@ def start_node(layout: Layout, request: Request) -> None:
 def stop_node(layout: Layout) -> int:
     """Deletes the cluster; returns how many processes of it there were.
 
-    Images stay in the cache, and models in their project's store.
+    Images, the artifact store and the model registry stay.
     """
     before = len(list(marked_processes(layout.node)))
     first = _first_process(layout)

@@ -50,29 +50,24 @@ class Request:
     """What a node is started with.
 
     Attributes:
-        project: the folder of the project that it was started for.
-        data: where that project keeps the store's and the registry's data.
         programs: what the node runs, by name.
         pause: reference of the image that every pod begins with.
     """
 
-    project: Path
-    data: Path
     programs: Mapping[str, Path]
     pause: str
 
     def write(self, file: Path) -> None:
         """Writes the request for the node to read."""
         programs = {name: str(path) for name, path in self.programs.items()}
-        content = {"project": str(self.project), "data": str(self.data)}
-        write_json(file, {**content, "pause": self.pause, "programs": programs})
+        write_json(file, {"pause": self.pause, "programs": programs})
 
     @classmethod
     def read(cls, file: Path) -> Request:
         """Reads what `write` wrote."""
         content = json.loads(file.read_text())
         programs = {name: Path(path) for name, path in content["programs"].items()}
-        return cls(Path(content["project"]), Path(content["data"]), programs, content["pause"])
+        return cls(programs, content["pause"])
 
 
 class Node:
@@ -114,7 +109,7 @@ class Node:
         self._stopping.set()
 
     def _specs(self) -> Iterator[ProcessSpec]:
-        layout, programs, data = self._layout, self._request.programs, self._request.data
+        layout, programs, data = self._layout, self._request.programs, self._layout.data
         ready = self._supervisor.is_ready
         yield container_runtime.containerd_process(layout, programs)
         yield kubernetes.etcd_process(layout, programs)
@@ -131,14 +126,13 @@ class Node:
     def _make_bucket(self) -> None:
         if not self._bucket_made and self._supervisor.is_ready("store"):
             try:
-                stores.ensure_bucket(self._request.data, address(STORE_PORT))
+                stores.ensure_bucket(self._layout.data, address(STORE_PORT))
                 self._bucket_made, self._error = True, None
             except (BotoCoreError, ClientError) as error:
                 self._error = f"no artifact bucket: {error}"
 
     def _write_status(self) -> None:
         status = {
-            "project": str(self._request.project),
             "error": self._error,
             "processes": {
                 name: {"ready": self._supervisor.is_ready(name), "restarts": process.restarts}
