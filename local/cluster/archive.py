@@ -166,6 +166,8 @@ def _entry(path: Path, name: str) -> tarfile.TarInfo:
     elif stat.S_ISDIR(status.st_mode):
         entry.type = tarfile.DIRTYPE
         entry.mode = 0o1777 if status.st_mode & stat.S_ISVTX else 0o755
+    elif not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is neither file, folder nor symbolic link")
     else:
         entry.size = status.st_size
         entry.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644

@@ -218,13 +218,13 @@ def _locked(folder: Path, progress: Progress) -> Generator[None]:
 @contextmanager
 def _workshop(folder: Path) -> Generator[Workshop]:
     """Sets up a workshop in a cache folder that is locked, and clears it away afterwards."""
-    for left_behind in folder.glob(".*-*"):  # by a run that was killed
+    shelf = folder / "layers"
+    shelf.mkdir(exist_ok=True)
+    for left_behind in [*folder.glob(".*-*"), *shelf.glob(".*-*")]:  # by a run that was killed
         if left_behind.is_dir():
             shutil.rmtree(left_behind, ignore_errors=True)
         else:
             left_behind.unlink()
-    shelf = folder / "layers"
-    shelf.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".bench-") as bench:
         yield Workshop(shelf, Path(bench))
 
