@@ -24,7 +24,7 @@ from models.errors import ToolError
 PACKAGES_FOLDER: Final = "opt/packages"
 
 # To be counted up whenever the code here makes other layers of the same inputs.
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 
 _DEBIAN: Final = "12"
 _INSTALL_SECONDS: Final = 1200.0
@@ -137,11 +137,16 @@ def compile_python(root: Path, folder: Path, shown_as: str) -> None:
     run(
         [
             *(loader, "--library-path", libraries, interpreter),
-            *("-S", "-s", "-c", _COMPILE, folder, shown_as),
+            # Without -B it would write what it imports itself by another rule, by times.
+            *("-B", "-S", "-s", "-c", _COMPILE, folder, shown_as),
         ],
         folder=root,
         timeout_seconds=_COMPILE_SECONDS,
-        environment={"PYTHONHOME": str(root / "usr"), "PATH": os.defpath},
+        environment={
+            "PATH": os.defpath,
+            "PYTHONHASHSEED": "0",  # sets among the constants would be in any order
+            "PYTHONHOME": str(root / "usr"),
+        },
     )
 
 
