@@ -63,6 +63,7 @@ _NO_USE_IN_IMAGES: Final = (
 )
 _NO_USE_IN_PACKAGES: Final = (
     "bin",  # scripts that begin with the path of this machine's Python
+    "*.dist-info/RECORD",  # lists these scripts and all that is removed here
     "**/__pycache__",
     "**/tests",
     "**/*.pyi",
