@@ -24,7 +24,7 @@ from models.errors import ToolError
 PACKAGES_FOLDER: Final = "opt/packages"
 
 # To be counted up whenever the code here makes other layers of the same inputs.
-_RECIPE: Final = 2
+_RECIPE: Final = 3
 
 _DEBIAN: Final = "12"
 _INSTALL_SECONDS: Final = 1200.0
@@ -199,6 +199,9 @@ def _fill_packages(lock: Path, base: Layer, workshop: Workshop, folder: Path) ->
     run(
         [
             *(_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"),
+            # Its files are shared with environments, and whoever edits one there (a certificate
+            # authority put into certifi, say) edits the cache, which hashes are not checked with.
+            "--no-cache",
             *("--python", sys.executable, "--target", packages, "--requirements", lock),
             # For the image's Python, not for the one that runs this.
             *("--python-version", interpreter.name.removeprefix("python")),
