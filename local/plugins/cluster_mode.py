@@ -24,7 +24,7 @@ from local.plugins.manifests import (
     underscored,
 )
 from local.plugins.mode import Call
-from local.plugins.ownership import CREATOR, taken_over, without_ignored
+from local.plugins.ownership import CREATOR, entries_to_take, taken_over, without_ignored
 from local.plugins.properties import UNKNOWN, Properties, has_unknown
 from local.plugins.readiness import READY, built_in_check, check_of
 from local.plugins.refusals import ApiError, RefusedError, UnreachableError, explain, first_line
@@ -196,17 +196,30 @@ class ClusterMode:
         return underscored(shown | {"metadata": metadata})
 
     def _with_needs(self, manifest: Properties, call: Call) -> Properties:
-        """Makes the object, giving its namespace and its kind's definition some time to come."""
-        for pause in (*_PAUSES_FOR_NEEDS, None):
+        """Makes the object, giving what it needs some time to come, and its predecessor to go."""
+        pauses = iter(_PAUSES_FOR_NEEDS)
+        while True:
             try:
                 return self._made(self._placed(manifest), call)
-            except ApiError as error:
-                missing = isinstance(error, RefusedError) and error.status == 404
-                if not missing or pause is None:
+            except RefusedError as error:
+                pause = next(pauses, None)
+                if pause is None:
                     raise ApiError(explain(error, manifest)) from None
-                call.tell(f"waiting for what it needs: {first_line(error)}")
-                self._api.sleep(pause)
-        raise AssertionError("unreachable")
+                if error.status == 404:
+                    call.tell(f"waiting for what it needs: {first_line(error)}")
+                    self._api.sleep(pause)
+                elif error.reason != "AlreadyExists" or not self._is_going(manifest, call):
+                    raise ApiError(explain(error, manifest)) from None
+            except UnreachableError as error:
+                raise ApiError(explain(error, manifest)) from None
+
+    def _is_going(self, manifest: Properties, call: Call) -> bool:
+        """Waits for an object that is being deleted (not awaited with skipAwait) to be gone."""
+        live = self._api.get(manifest)
+        if live is None or "deletionTimestamp" not in metadata_of(live):
+            return live is None
+        until_gone(self._api, live, timeout_of(manifest, call.seconds), call.tell)
+        return True
 
     def _made(self, manifest: Properties, call: Call) -> Properties:
         sent = dashed(manifest)
@@ -264,8 +277,9 @@ class ClusterMode:
         try:
             return self._api.apply(sent, call.field_manager, force=force, dry_run=call.preview)
         except RefusedError as error:
-            # A preview hands nothing over, so it sees conflicts with what we made ourselves.
-            if call.preview and error.is_conflict and error.managers() <= {CREATOR}:
+            # A preview hands nothing over, so it sees conflicts that the update will not have.
+            given = {str(entry.get("manager")) for entry in entries_to_take(live)}
+            if call.preview and error.is_conflict and error.managers() <= given:
                 return self._api.apply(sent, call.field_manager, force=True, dry_run=True)
             raise
 

@@ -25,6 +25,16 @@ _OURS_BEFORE_APPLY = frozenset(
 _STEP = re.compile(r'\["(?P<quoted>(?:[^"\\]|\\.)*)"\]|\[(?P<index>\d+|\*)\]|(?P<plain>[^.\[\]]+)')
 
 
+def entries_to_take(live: Properties) -> list[Properties]:
+    """Returns the managedFields that are ours, but not by server-side apply."""
+    return [
+        entry
+        for entry in metadata_of(live).get("managedFields") or []
+        if not entry.get("subresource")
+        and (entry.get("manager"), entry.get("operation")) in _OURS_BEFORE_APPLY
+    ]
+
+
 def taken_over(live: Properties, field_manager: str) -> list[Properties] | None:
     """Returns the object's managedFields with the creator's fields given to a field manager.
 
@@ -32,7 +42,7 @@ def taken_over(live: Properties, field_manager: str) -> list[Properties] | None:
         The new list, or None if there is nothing to take over.
     """
     entries: list[Properties] = metadata_of(live).get("managedFields") or []
-    taken = [entry for entry in entries if _is_ours_before_apply(entry)]
+    taken = entries_to_take(live)
     if not taken:
         return None
     mine = [entry for entry in entries if _is_applied_by(entry, field_manager)]
@@ -86,13 +96,6 @@ def path_of(text: str) -> tuple[str | int, ...]:
         else:
             steps.append(match["plain"])
     return tuple(steps)
-
-
-def _is_ours_before_apply(entry: Properties) -> bool:
-    return (
-        not entry.get("subresource")
-        and (entry.get("manager"), entry.get("operation")) in _OURS_BEFORE_APPLY
-    )
 
 
 def _is_applied_by(entry: Properties, field_manager: str) -> bool:
