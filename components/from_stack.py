@@ -41,6 +41,7 @@ def model_service_args(
         "replicas": runtime.replicas,
         "resources": {"cpu": runtime.cpu, "memory": runtime.memory},
         "timeoutSeconds": runtime.timeout_seconds,
+        "readyTimeoutSeconds": service.judge.ready_deadline_seconds,
     }
     if rollout.candidate:
         args["candidate"] = rollout.candidate

@@ -12,14 +12,13 @@ from models.base import format_duration
 from models.names import (
     API_PREFIX,
     DECLARED_PERCENT,
+    NO_VERSION,
     SERVICE_LABEL,
     VERSION_HEADER,
     VERSION_LABEL,
     inference_service_name,
     predictor_name,
 )
-
-READY_TIMEOUT_SECONDS = 900
 
 
 class ModelVersionArgs(TypedDict):
@@ -83,6 +82,9 @@ class ModelServiceArgs(TypedDict):
 
     timeoutSeconds: float
     """Longest time for one prediction."""
+
+    readyTimeoutSeconds: float
+    """How long an InferenceService may take to become Ready."""
 
     ruleInterval: NotRequired[str]
     """How often Prometheus records the declared weights, as a duration."""
@@ -160,7 +162,7 @@ class ModelService(pulumi.ComponentResource):
                     "serving.kserve.io/deploymentMode": "Standard",
                     "serving.kserve.io/autoscalerClass": "none",
                     "pulumi.com/waitFor": "condition=Ready",
-                    "pulumi.com/timeoutSeconds": str(READY_TIMEOUT_SECONDS),
+                    "pulumi.com/timeoutSeconds": f"{args['readyTimeoutSeconds']:.0f}",
                 },
             },
             spec={
@@ -233,28 +235,40 @@ def _route_spec(name: str, args: ModelServiceArgs) -> dict[str, Any]:
     def backend(version: str) -> dict[str, Any]:
         return {"name": predictor_name(name, version), "port": 80}
 
+    def with_header(value: str) -> list[dict[str, Any]]:
+        header = {"type": "Exact", "name": VERSION_HEADER, "value": value}
+        return [{**path, "headers": [header]} for path in paths]
+
+    # The door for smoke tests and labels. Without a filter of its own, Envoy Gateway would merge
+    # the backend with that of the split, and count this traffic as the version's own.
     def pinned(version: str) -> dict[str, Any]:
-        header = {"type": "Exact", "name": VERSION_HEADER, "value": version}
+        headers = {"set": [{"name": VERSION_HEADER, "value": version}]}
+        mark = {"type": "ResponseHeaderModifier", "responseHeaderModifier": headers}
         return {
-            "matches": [{**path, "headers": [header]} for path in paths],
-            "backendRefs": [backend(version)],
+            "matches": with_header(version),
+            "backendRefs": [{**backend(version), "weight": 1, "filters": [mark]}],
             "timeouts": timeouts,
         }
 
-    # A rule per version keeps its Service referenced, so going to or from weight 0 fails no
-    # request (measured on Envoy Gateway); it is also the door for smoke tests and labels.
+    under_test = [version for version in (args["stable"], args.get("candidate")) if version]
+    # Matches nothing, but keeps the split's backends known to the gateway: one that goes to or
+    # from weight 0 would fail requests while it comes and goes (measured on Envoy Gateway).
+    kept = {
+        "matches": with_header(NO_VERSION),
+        "backendRefs": [{**backend(version), "weight": 1} for version in under_test],
+        "timeouts": timeouts,
+    }
     split = {
         "matches": paths,
         "backendRefs": [
             {**backend(version), "weight": args["versions"][version]["percent"]}
-            for version in (args["stable"], args.get("candidate"))
-            if version
+            for version in under_test
         ],
         "timeouts": timeouts,
     }
     return {
         "parentRefs": [{"namespace": namespace, "name": gateway}],
-        "rules": [*(pinned(version) for version in args["versions"]), split],
+        "rules": [*(pinned(version) for version in args["versions"]), kept, split],
     }
 
 

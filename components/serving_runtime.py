@@ -33,6 +33,18 @@ class MlflowRuntime(pulumi.ComponentResource):
             "image": args["image"],
             "args": ["--model_dir=/mnt/models", "--http_port=8080"],
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+            # Not ready from the first moment of a stop on, while requests under way are answered.
+            "readinessProbe": {
+                "httpGet": {"path": "/v2/health/ready", "port": 8080},
+                "periodSeconds": 2,
+                "timeoutSeconds": 2,
+            },
+            "livenessProbe": {
+                "httpGet": {"path": "/v2/health/live", "port": 8080},
+                "initialDelaySeconds": 60,  # a large model takes its time to load
+                "periodSeconds": 10,
+                "timeoutSeconds": 5,
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "runAsNonRoot": True,

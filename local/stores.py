@@ -88,6 +88,8 @@ def registry_process(home: Path, registry: str, store: str) -> ProcessSpec:
             "_MLFLOW_SERVER_FILE_STORE": database,
             "_MLFLOW_SERVER_REGISTRY_STORE": database,
             "_MLFLOW_SERVER_ARTIFACT_ROOT": f"s3://{BUCKET}/artifacts",
+            # Its guard against rebound names knows loopback only.
+            "MLFLOW_SERVER_ALLOWED_HOSTS": f"{registry},localhost:{port}",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },

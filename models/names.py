@@ -14,6 +14,9 @@ VERSION_LABEL: Final = "model-version"
 VERSION_HEADER: Final = "x-model-version"
 """A request with this header goes to that version, past the split; every answer carries it."""
 
+NO_VERSION: Final = "none"
+"""Value of that header which no request has: see the route of `components.model_service`."""
+
 MLFLOW_RUNTIME: Final = "modelramp-mlflow"
 """Name of the KServe ServingRuntime that runs `serving/`."""
 

@@ -1,4 +1,4 @@
-"""`modelramp local`: the embedded target, started, stopped and shown."""
+"""`modelramp local`: the local targets, started, stopped and shown."""
 
 from __future__ import annotations
 
@@ -11,95 +11,112 @@ import typer
 from rich.table import Table
 
 from local.embedded import control
-from local.embedded.runtime import Binaries
 from local.home import Home
 from local.plugins.environment import pulumi_environment
-from local.tools import ensure
 from scripts.screen import CONSOLE, ERRORS, ToolProgress, working
+from scripts.targets import target_of
 
-local = typer.Typer(help="Run a stack on this machine: no cluster, no root.", no_args_is_help=True)
+local = typer.Typer(
+    help="Run a stack on this machine: as processes without root, or on a Kubernetes of its own.",
+    no_args_is_help=True,
+)
+
+OnCluster = Annotated[
+    bool,
+    typer.Option(
+        "--cluster",
+        help="A real Kubernetes of one node with KServe; needs Linux and root.",
+    ),
+]
 
 
-def binaries() -> Binaries:
-    """Finds, downloads or builds what the embedded target runs."""
+@local.command()
+def up(on_cluster: OnCluster = False) -> None:
+    """Start Envoy, Prometheus, MLflow, an S3-compatible store, and your models.
+
+    As processes, what `pulumi up` renders into .modelramp/manifests is run as soon as it is there.
+    With --cluster, Kubernetes, KServe, Envoy Gateway and Prometheus are put together first: half an
+    hour the first time where no releases can be downloaded, a minute from then on. Run again after
+    a failure, it goes on where it was.
+    """
+    target = target_of(Home.find(), on_cluster=on_cluster)
     progress = ToolProgress(ERRORS)
-    return Binaries(
-        envoy=ensure("envoy", progress),
-        prometheus=ensure("prometheus", progress),
-        versitygw=ensure("versitygw", progress),
+    with working(f"Starting {target.parts}"):
+        endpoints = target.up(progress)
+    _show(endpoints)
+    CONSOLE.print(
+        f'For `pulumi` by hand: [bold]eval "$(modelramp local env{target.option})"[/bold]'
     )
 
 
 @local.command()
-def up() -> None:
-    """Start the embedded target: Envoy, Prometheus, MLflow, an S3-compatible store, your models.
+def down(on_cluster: OnCluster = False) -> None:
+    """End every process, whatever was killed before; with --cluster, delete the cluster.
 
-    What `pulumi up` renders into .modelramp/manifests is run as soon as it is there.
+    Of a deleted cluster no process, mount, network device or firewall rule is left. Its images,
+    the artifact store and the model registry stay in the cache for the next one.
     """
-    home = Home.find()
-    programs = binaries()
-    with working("Starting Envoy, Prometheus, MLflow and the artifact store"):
-        now = control.up(home, programs)
-    _show(now["endpoints"])
-    CONSOLE.print('For `pulumi` by hand: [bold]eval "$(modelramp local env)"[/bold]')
-
-
-@local.command()
-def down() -> None:
-    """End every process of the embedded target, whatever was killed before."""
+    target = target_of(Home.find(), on_cluster=on_cluster)
     with working("Ending all processes"):
-        count = control.down(Home.find())
+        count = target.down()
     CONSOLE.print(f"ended {count} processes" if count else "nothing was running")
 
 
 @local.command()
 def status(
+    on_cluster: OnCluster = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what runs: processes, endpoints, the weights in effect."""
-    now = control.status(Home.find())
+    """Show what runs: processes, endpoints, the weights in effect or the pods."""
+    target = target_of(Home.find(), on_cluster=on_cluster)
+    now = target.status()
     if as_json:
         typer.echo(json.dumps(now, indent=2))
-    elif now is None:
-        CONSOLE.print("nothing is running; start it with [bold]modelramp local up[/bold]")
-    else:
-        _show(now["endpoints"])
-        _show(
-            {name: "ready" if it["ready"] else "waiting" for name, it in now["processes"].items()}
-        )
-        for route, weights in now["weights"].items():
-            _show({f"{route}: {backend}": f"{weight}%" for backend, weight in weights.items()})
-        for problem in (now["error"], *now["pending"].values()):
-            if problem:
-                CONSOLE.print(problem, style="yellow", markup=False)
+        return
+    if now is None:
+        start = f"modelramp local up{target.option}"
+        CONSOLE.print(f"nothing is running; start it with [bold]{start}[/bold]")
+        return
+    _show(now["endpoints"])
+    _show({name: _state(it["ready"]) for name, it in now["processes"].items()})
+    _show({name: _state(ready) for name, ready in now.get("pods", {}).items()})
+    for route, weights in now.get("weights", {}).items():
+        _show({f"{route}: {backend}": f"{weight}%" for backend, weight in weights.items()})
+    for problem in (now["error"], *now.get("pending", {}).values()):
+        if problem:
+            CONSOLE.print(problem, style="yellow", markup=False)
 
 
 @local.command()
 def wait(
     timeout_seconds: Annotated[float, typer.Option(help="Give up after this long.")] = 120.0,
 ) -> None:
-    """Wait until what `pulumi up` rendered is what runs; for scripts."""
+    """Wait until what `pulumi up` rendered is what runs; for scripts, without a cluster."""
     control.wait_applied(Home.find(), timeout_seconds=timeout_seconds)
 
 
 @local.command()
-def env() -> None:
-    """Print shell commands that set up `pulumi` and MLflow clients for the local stack.
+def env(on_cluster: OnCluster = False) -> None:
+    """Print shell commands that set up `pulumi`, `kubectl` and MLflow clients for the local stack.
 
     Use it as: eval "$(modelramp local env)"
     """
     home = Home.find()
-    variables = pulumi_environment(home, ToolProgress(ERRORS))
-    now = control.status(home)
-    if now:
-        variables |= control.store_environment(home, now)
+    target = target_of(home, on_cluster=on_cluster)
+    variables = pulumi_environment(home, ToolProgress(ERRORS), kubeconfig=target.kubeconfig)
+    variables |= target.environment()
     for name, value in variables.items():
         if os.environ.get(name) != value:
             typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _state(ready: bool) -> str:
+    return "ready" if ready else "waiting"
 
 
 def _show(rows: dict[str, str]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():
         table.add_row(name, value)
-    CONSOLE.print(table)
+    if rows:
+        CONSOLE.print(table)

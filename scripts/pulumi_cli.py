@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import psutil
 
@@ -23,13 +24,17 @@ class Pulumi:
         home: the project.
         stack: name of the stack; made if it does not exist.
         progress: told what is fetched if the CLI or a plugin is missing.
+        kubeconfig: of the cluster; None on the embedded target, which has none.
     """
 
-    def __init__(self, home: Home, stack: str, progress: Progress) -> None:
+    def __init__(
+        self, home: Home, stack: str, progress: Progress, kubeconfig: Path | None = None
+    ) -> None:
         self._home = home
         self._stack = stack
         # Marked as ours: should we be killed, `modelramp local down` finds it and its plugins.
-        self._environment = {**pulumi_environment(home, progress), MARK: str(home.path)}
+        environment = pulumi_environment(home, progress, kubeconfig=kubeconfig)
+        self._environment = {**environment, MARK: str(home.path)}
 
     def select(self) -> None:
         """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""

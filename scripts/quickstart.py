@@ -13,24 +13,29 @@ from filelock import FileLock, Timeout
 from local.embedded import control
 from local.home import Home
 from models.errors import RuntimeTargetError
+from scripts.local import OnCluster
 from scripts.screen import working
+from scripts.targets import target_of
 
 
 def quickstart(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running at the end.")
     ] = False,
+    on_cluster: OnCluster = False,
 ) -> None:
     """Roll a real model out on this machine: version 2 is good, version 3 is broken.
 
     Trains three versions on real measurements, serves them behind Envoy under live traffic, and
     lets drift-check walk version 2 from 5% to 100% and take version 3 back; each move is an edit
     of stacks/Pulumi.local.yaml and a real `pulumi up`. Needs no cluster, no cloud account, no root.
-    Ends every process of the local stack when it is done.
+    With --cluster the same happens on a real Kubernetes, by stacks/Pulumi.cluster.yaml. Ends every
+    process of the local stack when it is done.
     """
     from scripts.story import Story, tell  # noqa: PLC0415  plots and MLflow: seconds to import
 
     home = Home.find()
+    target = target_of(home, on_cluster=on_cluster)
     home.path.mkdir(exist_ok=True)
     lock = FileLock(home.path / "quickstart.lock")
     try:
@@ -41,11 +46,11 @@ def quickstart(
         try:
             # Whatever a killed quickstart left: servers, traffic, a running `pulumi`.
             control.down(home)
-            tell(home, Story())
+            tell(target, Story())
         finally:
             if not keep:
                 with working("Ending all processes"):
-                    control.down(home)
+                    target.down()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from local.embedded import control
 from local.files import write_json, write_text
 from local.home import Home
 from local.processes import MARK
@@ -30,7 +29,6 @@ from rollout.evidence import evidence
 from rollout.plan import is_over
 from rollout.prometheus import Prometheus
 from rollout.stack_file import reset_service, stack_path, start_rollout
-from scripts.local import binaries
 from scripts.pulumi_cli import Pulumi
 from scripts.screen import (
     CONSOLE,
@@ -40,8 +38,8 @@ from scripts.screen import (
     outcome_table,
     working,
 )
+from scripts.targets import Target
 
-STACK = "local"
 SERVICE = "biopsy"
 RATE_PER_SECOND = 200
 CHECK_EVERY_SECONDS = 1.0
@@ -49,16 +47,6 @@ GIVE_UP_SECONDS = 300.0
 CALM_SECONDS = 6.0
 """Traffic goes on a little after the last move, so that the report shows what it did."""
 TRAIN_TIMEOUT_SECONDS = 300
-NEXT = (
-    {"command": "git diff stacks", "what": "every move, as a reviewer would see it"},
-    {"command": "xdg-open .modelramp/report.html", "what": "the report"},
-    {
-        "command": ".venv/bin/modelramp local up",
-        "what": "start it all again, in the state the file declares",
-    },
-    {"command": ".venv/bin/drift-check --stack local --json", "what": "judge by hand"},
-    {"command": ".venv/bin/modelramp local down", "what": "end every process"},
-)
 
 
 @dataclass
@@ -98,45 +86,51 @@ class Story:
         )
 
 
-def tell(home: Home, story: Story) -> None:
+def tell(target: Target, story: Story) -> None:
     """Trains, deploys, rolls out one good and one bad version, and reports."""
     began = time.monotonic()
-    file = stack_path(home.root, STACK)
+    home = target.home
+    file = stack_path(home.root, target.stack)
     progress = ToolProgress(ERRORS)
     with _timed(story, "tools"):
-        programs = binaries()
-        pulumi = Pulumi(home, STACK, progress)
+        pulumi = Pulumi(home, target.stack, progress, target.kubeconfig)
         pulumi.select()
         reset_service(file, SERVICE)
-    if any(home.manifests.glob("*/*.yaml")):
+
+    def clean() -> None:
         with story.phase("clean", "pulumi up: taking away what an earlier quickstart declared"):
             pulumi.up()
-    with story.phase("start", "Starting Envoy, Prometheus, MLflow and the artifact store"):
-        now = control.up(home, programs)
+
+    # Processes would be started for what is left of it; a cluster must be there to be cleaned.
+    if target.kubeconfig is None and any(home.manifests.glob("*/*.yaml")):
+        clean()
+    with story.phase("start", f"Starting {target.parts}"):
+        endpoints = target.up(progress)
+    if target.kubeconfig is not None:
+        clean()
     with story.phase("train", "Training three versions of a model and registering them"):
-        trained = _train(home, control.store_environment(home, now))
+        trained = _train(home, target.environment())
+    rollouts = _Rollouts(target, file, pulumi, Prometheus(endpoints["prometheus"]), story)
     with story.phase("deploy 1.0.0", "pulumi up: version 1.0.0 serves all requests"):
-        _begin(file, trained[0], story)
-        pulumi.up()
-        control.wait_applied(home)
-    metrics = Prometheus(now["endpoints"]["prometheus"])
+        rollouts.begin(trained[0])
+        rollouts.make_so()
     start = datetime.now(UTC)
-    with _traffic(home, now["endpoints"]["gateway"]) as stats_file:
+    with _traffic(home, endpoints["gateway"]) as stats_file:
         for version in trained[1:]:
             with _timed(story, f"roll out {version['version']}"):
-                _roll_out(home, file, metrics, pulumi, version, story)
+                rollouts.roll_out(version)
         time.sleep(CALM_SECONDS)
     end = datetime.now(UTC)
     stats = _summary(stats_file)
     with story.phase("report", "Drawing the report"):
-        paths = _write_report(home, file, metrics, story, stats, start, end)
+        paths = _write_report(target, file, rollouts.metrics, story, stats, start, end)
     story.phases["total"] = round(time.monotonic() - began, 1)
     result = home.path / "quickstart.json"
     write_json(result, _result(trained, story, stats, file))
-    _say_goodbye(home, story, stats, [*paths, result])
+    _say_goodbye(target, story, stats, [*paths, result])
 
 
-def _train(home: Home, environment: dict[str, str]) -> list[dict[str, Any]]:
+def _train(home: Home, environment: Mapping[str, str]) -> list[dict[str, Any]]:
     """Trains and registers; returns the versions in order, as the example prints them."""
     done = subprocess.run(
         (
@@ -156,60 +150,58 @@ def _train(home: Home, environment: dict[str, str]) -> list[dict[str, Any]]:
     return json.loads(done.stdout)["versions"]
 
 
-def _begin(file: Path, trained: dict[str, Any], story: Story) -> None:
-    """Declares a version; the first becomes stable, a later one the candidate at the first step."""
-    at = datetime.now(UTC)
-    why = f"new version, holdout accuracy {trained['holdout_accuracy']:.1%}"
-    entry = {key: trained[key] for key in ("uri", "digest", "registry")}
-    service = start_rollout(file, SERVICE, trained["version"], entry, now=at, why=why).services[
-        SERVICE
-    ]
-    rollout = service.rollout
-    after = rollout.percent if rollout and rollout.candidate else 100
-    story.move(at, trained["version"], 0, after, "start", why)
-    versions = (rollout.stable, rollout.candidate) if rollout else (None, None)
-    decided = {"verdict": "start", "reason": why}
-    line = history.line_of(at, SERVICE, versions, (0, after), decided)
-    history.append(history.history_path(file, STACK, SERVICE), line)
+@dataclass(frozen=True)
+class _Rollouts:
+    """Rolls versions out, one after the other."""
 
+    target: Target
+    file: Path
+    pulumi: Pulumi
+    metrics: Prometheus
+    story: Story
 
-def _roll_out(
-    home: Home,
-    file: Path,
-    metrics: Prometheus,
-    pulumi: Pulumi,
-    trained: dict[str, Any],
-    story: Story,
-) -> None:
-    """Starts a rollout and lets drift-check end it: each edit is made so by `pulumi up`."""
-    _begin(file, trained, story)
-    pulumi.up()
-    control.wait_applied(home)
-    give_up_at = time.monotonic() + GIVE_UP_SECONDS
-    with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
-        while not is_over(load_stack(file).services[SERVICE]):
-            if time.monotonic() > give_up_at:
-                raise RuntimeTargetError(
-                    f"no decision on {trained['version']} in {GIVE_UP_SECONDS:g} s"
-                )
-            (outcome,) = drift_check(file, STACK, metrics, only=SERVICE)
-            at = datetime.now(UTC)
-            story.checks.append((at, outcome))
-            live.update(evidence_table(outcome), refresh=True)
-            if outcome.edit is None or outcome.verdict is None:
-                time.sleep(CHECK_EVERY_SECONDS)
-                continue
-            story.move(
-                at,
-                trained["version"],
-                outcome.from_percent,
-                outcome.to_percent,
-                outcome.verdict.kind,
-                outcome.verdict.reason,
-            )
-            live.console.print(outcome_table([outcome]))
-            pulumi.up()
-            control.wait_applied(home)
+    def make_so(self) -> None:
+        """Makes what the stack file declares so."""
+        self.pulumi.up()
+        self.target.wait_applied(SERVICE)
+
+    def begin(self, trained: dict[str, Any]) -> None:
+        """Declares a version: the first becomes stable, a later one the candidate at step one."""
+        at = datetime.now(UTC)
+        why = f"new version, holdout accuracy {trained['holdout_accuracy']:.1%}"
+        entry = {key: trained[key] for key in ("uri", "digest", "registry")}
+        stack = start_rollout(self.file, SERVICE, trained["version"], entry, now=at, why=why)
+        rollout = stack.services[SERVICE].rollout
+        after = rollout.percent if rollout and rollout.candidate else 100
+        self.story.move(at, trained["version"], 0, after, "start", why)
+        versions = (rollout.stable, rollout.candidate) if rollout else (None, None)
+        decided = {"verdict": "start", "reason": why}
+        line = history.line_of(at, SERVICE, versions, (0, after), decided)
+        history.append(history.history_path(self.file, self.target.stack, SERVICE), line)
+
+    def roll_out(self, trained: dict[str, Any]) -> None:
+        """Starts a rollout and lets drift-check end it: each edit is made so by `pulumi up`."""
+        self.begin(trained)
+        self.make_so()
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        with Live(console=CONSOLE, transient=True, auto_refresh=False) as live:
+            while not is_over(load_stack(self.file).services[SERVICE]):
+                if time.monotonic() > give_up_at:
+                    raise RuntimeTargetError(
+                        f"no decision on {trained['version']} in {GIVE_UP_SECONDS:g} s"
+                    )
+                (outcome,) = drift_check(self.file, self.target.stack, self.metrics, only=SERVICE)
+                at = datetime.now(UTC)
+                self.story.checks.append((at, outcome))
+                live.update(evidence_table(outcome), refresh=True)
+                if outcome.edit is None or outcome.verdict is None:
+                    time.sleep(CHECK_EVERY_SECONDS)
+                    continue
+                verdict = outcome.verdict
+                change = (outcome.from_percent, outcome.to_percent)
+                self.story.move(at, trained["version"], *change, verdict.kind, verdict.reason)
+                live.console.print(outcome_table([outcome]))
+                self.make_so()
 
 
 @contextmanager
@@ -259,7 +251,7 @@ def _summary(stats_file: Path) -> dict[str, Any]:
 
 
 def _write_report(
-    home: Home,
+    target: Target,
     file: Path,
     metrics: Prometheus,
     story: Story,
@@ -278,7 +270,7 @@ def _write_report(
         "versions": list(service.versions),
         "summary": (
             "Version 1.0.0 served all requests. Each move was written into "
-            f"stacks/Pulumi.{STACK}.yaml by drift-check and made so by pulumi up."
+            f"stacks/Pulumi.{target.stack}.yaml by drift-check and made so by pulumi up."
         ),
         "sent": stats["sent"],
         "failed": stats["failed"],
@@ -289,9 +281,10 @@ def _write_report(
         "evidence": [
             row for _, outcome in story.checks if outcome.edit for row in evidence(outcome)
         ],
-        "next": NEXT,
+        "next": _next(target),
     }
-    page, picture = home.path / "report.html", home.path / "report.png"
+    folder = target.home.path
+    page, picture = folder / "report.html", folder / "report.png"
     write_text(page, report.render(content, drawn))
     drawn.savefig(picture, dpi=110)
     return [page, picture]
@@ -310,7 +303,18 @@ def _result(
     }
 
 
-def _say_goodbye(home: Home, story: Story, stats: dict[str, Any], paths: list[Path]) -> None:
+def _next(target: Target) -> list[dict[str, str]]:
+    commands = {
+        "git diff stacks": "every move, as a reviewer would see it",
+        "xdg-open .modelramp/report.html": "the report",
+        f".venv/bin/modelramp local up{target.option}": "start it all again, as the file declares",
+        f".venv/bin/drift-check --stack {target.stack} --json": "judge by hand",
+        f".venv/bin/modelramp local down{target.option}": "end every process",
+    }
+    return [{"command": command, "what": what} for command, what in commands.items()]
+
+
+def _say_goodbye(target: Target, story: Story, stats: dict[str, Any], paths: list[Path]) -> None:
     table = Table(title="Moves", box=None, title_justify="left")
     for heading in ("time", "candidate", "percent", "verdict", "why"):
         table.add_column(heading, overflow="fold")
@@ -328,9 +332,9 @@ def _say_goodbye(home: Home, story: Story, stats: dict[str, Any], paths: list[Pa
         f"{stats['failed']:,} failed by a version itself; {story.phases['total']:.0f} s in all."
     )
     for path in paths:
-        CONSOLE.print(f"  {path.relative_to(home.root)}", highlight=False)
+        CONSOLE.print(f"  {path.relative_to(target.home.root)}", highlight=False)
     CONSOLE.print("\nTry next:")
-    for line in NEXT:
+    for line in _next(target):
         CONSOLE.print(f"  [bold]{line['command']}[/bold]  {line['what']}", highlight=False)
 
 

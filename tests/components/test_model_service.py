@@ -43,12 +43,13 @@ def test_every_version_is_an_inference_service_with_the_same_model_name(fraud):
         assert predictor["labels"] == {"model-service": "fraud", "model-version": version}
         assert "--model_name=fraud" in predictor["model"]["args"]
         assert service["metadata"]["annotations"]["pulumi.com/waitFor"] == "condition=Ready"
+        assert service["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "600"
     assert f"--digest={DIGEST}" in stable["spec"]["predictor"]["model"]["args"]
     assert stable["metadata"]["labels"]["networking.kserve.io/visibility"] == "cluster-local"
 
 
 def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
-    *pinned, split = fraud["fraud-route"]["spec"]["rules"]
+    *pinned, kept, split = fraud["fraud-route"]["spec"]["rules"]
     assert [(it["name"], it["weight"]) for it in split["backendRefs"]] == [
         ("fraud-v1-4-0-predictor", 95),
         ("fraud-v1-5-0-predictor", 5),
@@ -58,6 +59,13 @@ def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
         assert [match["path"] for match in rule["matches"]] == [
             match["path"] for match in split["matches"]
         ]
+        # A filter keeps the gateway from counting pinned requests as the version's own.
+        assert rule["backendRefs"][0]["filters"]
+    assert {match["headers"][0]["value"] for match in kept["matches"]} == {"none"}
+    assert [it["name"] for it in kept["backendRefs"]] == [
+        it["name"] for it in split["backendRefs"]
+    ]
+    assert all(it["weight"] == 1 and "filters" not in it for it in kept["backendRefs"])
 
 
 def test_policies_can_read_the_rollout_from_the_route(fraud):

@@ -1,0 +1,152 @@
+"""The two local targets behind the same few methods: processes, or a Kubernetes of one node."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+
+from local.cluster import control as cluster
+from local.cluster.layout import ENDPOINTS, Layout
+from local.embedded import control as embedded
+from local.embedded.runtime import Binaries
+from local.home import Home
+from local.tools import Progress, ensure
+from models.errors import RuntimeTargetError
+
+ANSWER_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """Where a local stack runs.
+
+    Attributes:
+        home: the project.
+    """
+
+    stack: ClassVar[str]
+    """The stack that is made for it."""
+
+    option: ClassVar[str]
+    """What picks it among the options of `modelramp local`."""
+
+    parts: ClassVar[str]
+    """What it starts, in words."""
+
+    home: Home
+
+    @abstractmethod
+    def up(self, progress: Progress) -> dict[str, str]:
+        """Starts what does not run; returns the endpoints, URLs by name."""
+
+    @abstractmethod
+    def down(self) -> int:
+        """Ends everything; returns how many processes there were."""
+
+    @abstractmethod
+    def status(self) -> dict[str, Any] | None:
+        """Returns what runs, or None when nothing does."""
+
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """Returns what clients of the model registry and its store need in their environment."""
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """Of the cluster; None if it is none."""
+        return None
+
+    @abstractmethod
+    def wait_applied(self, service: str) -> None:
+        """Waits until what `pulumi up` declared is what runs."""
+
+
+class EmbeddedTarget(Target):
+    """Processes of this machine, without a cluster."""
+
+    stack = "local"
+    option = ""
+    parts = "Envoy, Prometheus, MLflow and the artifact store"
+
+    def up(self, progress: Progress) -> dict[str, str]:
+        """See `Target`."""
+        binaries = Binaries(
+            envoy=ensure("envoy", progress),
+            prometheus=ensure("prometheus", progress),
+            versitygw=ensure("versitygw", progress),
+        )
+        return embedded.up(self.home, binaries)["endpoints"]
+
+    def down(self) -> int:
+        """See `Target`."""
+        return embedded.down(self.home)
+
+    def status(self) -> dict[str, Any] | None:
+        """See `Target`."""
+        return embedded.status(self.home)
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Target`."""
+        now = self.status()
+        return embedded.store_environment(self.home, now) if now else {}
+
+    def wait_applied(self, service: str) -> None:
+        """See `Target`."""
+        del service  # it applies all or nothing
+        embedded.wait_applied(self.home)
+
+
+class ClusterTarget(Target):
+    """A Kubernetes of one node with KServe."""
+
+    stack = "cluster"
+    option = " --cluster"
+    parts = "Kubernetes with KServe, Envoy Gateway, Prometheus, MLflow and the artifact store"
+
+    def up(self, progress: Progress) -> dict[str, str]:
+        """See `Target`."""
+        return cluster.up(progress)
+
+    def down(self) -> int:
+        """See `Target`; with the project's own processes, such as a running `pulumi`."""
+        return embedded.down(self.home) + cluster.down()
+
+    def status(self) -> dict[str, Any] | None:
+        """See `Target`."""
+        return cluster.status()
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Target`."""
+        return cluster.environment()
+
+    @property
+    def kubeconfig(self) -> Path:
+        """See `Target`."""
+        return Layout.default().kubeconfig
+
+    def wait_applied(self, service: str) -> None:
+        """See `Target`; `pulumi up` waited for the versions, the gateway follows in moments."""
+        url = f"{ENDPOINTS['gateway']}/v2/models/{service}/ready"
+        give_up_at = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+        while not _answers(url):
+            if time.monotonic() > give_up_at:
+                raise RuntimeTargetError(f"{url} did not answer in {ANSWER_TIMEOUT_SECONDS:g} s")
+            time.sleep(0.2)
+
+
+def target_of(home: Home, *, on_cluster: bool) -> Target:
+    """Returns the target that a command was asked for."""
+    return ClusterTarget(home) if on_cluster else EmbeddedTarget(home)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
