@@ -22,6 +22,7 @@ def run(
     folder: Path,
     timeout_seconds: float,
     environment: Mapping[str, str] | None = None,
+    given: str = "",
 ) -> str:
     """Runs a command and returns what it wrote to standard output.
 
@@ -32,19 +33,26 @@ def run(
         folder: the working directory.
         timeout_seconds: after which it is ended.
         environment: instead of this process's own.
+        given: its standard input.
 
     Raises:
         ToolError: it cannot be started, failed or took too long; with the last that it said.
     """
     name = " ".join(str(part) for part in command[:2])
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with (
+        tempfile.TemporaryFile() as source,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+    ):
+        source.write(given.encode())
+        source.seek(0)
         try:
             # A session of its own, so that all its children can be ended at once.
             process = subprocess.Popen(
                 ["nice", "-n", "10", *command],
                 cwd=folder,
                 env={**(os.environ if environment is None else environment), "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,

@@ -29,6 +29,7 @@ import httpx
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from local import debian
 from local.home import cache_path
 from models.errors import ToolError
 
@@ -535,43 +536,24 @@ def _unpack(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
 # --- Debian's package
 
 
-def _from_debian(tool: Tool, debian: DebianPackages, staging: Path, progress: Progress) -> None:
-    """Unpacks the packages without installing them.
-
-    An installed one would start a service that listens on all interfaces. apt works on folders of
-    our own, so that an ordinary user can do it too; it checks the signatures as always.
-    """
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise _Unavailable("this is not a Debian system")
-    with tempfile.TemporaryDirectory(prefix="modelramp-apt-") as temporary:
-        work = Path(temporary)
-        for name in ("state/lists/partial", "cache/archives/partial"):
-            (work / name).mkdir(parents=True)
-        options = {
-            "Dir::State": work / "state",
-            "Dir::State::status": "/var/lib/dpkg/status",
-            "Dir::Cache": work / "cache",
-            "Debug::NoLocking": "true",
-            "APT::Sandbox::User": "",
-            "APT::Update::Post-Invoke": "",
-            "Acquire::Languages": "none",
-            "Acquire::Retries": "2",
-            "Acquire::http::Timeout": "20",
-        }
-        apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-        description = f"Fetching Debian's {debian.packages[0]}"
-        with _shown(progress, description, None, ""):
-            _run([*apt, "update"], work)
-            _run([*apt, "download", *debian.packages], work)
-            for package in work.glob("*.deb"):
-                _run(["dpkg-deb", "-x", str(package), str(staging / "root")], work)
-    for name, path in debian.programs.items():
+def _from_debian(tool: Tool, packages: DebianPackages, staging: Path, progress: Progress) -> None:
+    """Unpacks the packages: installed ones would start services that listen on all interfaces."""
+    with (
+        tempfile.TemporaryDirectory(prefix="modelramp-debian-") as temporary,
+        _shown(progress, f"Fetching Debian's {packages.packages[0]}", None, ""),
+    ):
+        try:
+            files = debian.download(packages.packages, Path(temporary), with_dependencies=False)
+            debian.unpack(files, staging / "root")
+        except ToolError as error:
+            raise _Unavailable(str(error)) from error
+    for name, path in packages.programs.items():
         if (staging / "root" / path).exists():
             (staging / name).write_text(_WITH_LIBRARIES.format(path=path), encoding="utf-8")
             (staging / name).chmod(0o755)
     version = _version_of(str(staging / tool.name), tool.version_arguments)
     if version is None or version < (tool.oldest or ()):
-        raise _Unavailable(f"Debian's {debian.packages[0]} is too old or does not run here")
+        raise _Unavailable(f"Debian's {packages.packages[0]} is too old or does not run here")
 
 
 # A program finds the libraries that were unpacked beside it, and only then the system's.

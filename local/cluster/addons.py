@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from local.cluster.images import REGISTRY
-from local.cluster.kubectl import Kubectl, output_of
+from local.cluster.kubectl import Kubectl
 from local.cluster.layout import (
     DNS_SERVICE,
     DOMAIN,
@@ -35,6 +35,7 @@ from local.cluster.programs import (
     KSERVE_VERSION,
     PROMETHEUS_OPERATOR_VERSION,
 )
+from local.commands import run
 from local.files import write_json
 from local.stores import REGION, Credentials
 from local.tools import TOOLS, Progress
@@ -110,7 +111,7 @@ def apply(layout: Layout, kubectl: Kubectl, wanted: Sequence[Addon], progress: P
     """Applies what is not applied yet, and waits until all of it is there.
 
     Raises:
-        RuntimeTargetError: something was refused, or did not become available in time.
+        ToolError: something was refused, or did not become available in time.
     """
     try:
         applied = json.loads(layout.steps_file.read_text())
@@ -160,11 +161,9 @@ def _documents(text: str) -> list[Object]:
 def _chart(
     programs: Mapping[str, Path], chart: Path, name: str, namespace: str, **values: str
 ) -> list[Object]:
-    settings = [
-        part for key, value in values.items() for part in ("--set-string", f"{key}={value}")
-    ]
-    command = (str(programs["helm"]), "template", name, str(chart), "--namespace", namespace)
-    return _documents(output_of((*command, *settings), timeout_seconds=_RENDER_TIMEOUT_SECONDS))
+    settings = [f"--set-string={key}={value}" for key, value in values.items()]
+    command = (programs["helm"], "template", name, chart, "--namespace", namespace, *settings)
+    return _documents(run(command, folder=chart, timeout_seconds=_RENDER_TIMEOUT_SECONDS))
 
 
 def _definitions(programs: Mapping[str, Path]) -> Addon:

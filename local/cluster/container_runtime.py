@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.cluster.kubectl import output_of
 from local.cluster.kubernetes import container_network
 from local.cluster.layout import Layout
+from local.commands import run
 from local.files import write_text
 from local.processes import ProcessSpec
 
@@ -86,7 +86,7 @@ class Images:
         """Imports an archive; images of the same name are replaced.
 
         Raises:
-            RuntimeTargetError: containerd refused it.
+            ToolError: containerd refused it.
         """
         self._run("images", "import", str(archive), timeout_seconds=IMPORT_TIMEOUT_SECONDS)
 
@@ -100,4 +100,5 @@ class Images:
         return {line.split()[0]: line.split()[-1] for line in lines if line.strip()}
 
     def _run(self, *arguments: str, timeout_seconds: float) -> str:
-        return output_of((*self._command, *arguments), timeout_seconds=timeout_seconds)
+        command = (*self._command, *arguments)
+        return run(command, folder=Path.cwd(), timeout_seconds=timeout_seconds)

@@ -14,7 +14,7 @@ from local.cluster.node import Request
 from local.cluster.programs import IMAGE_TOOLS, NODE_TOOLS, ensure_programs
 from local.stores import client_environment
 from local.tools import Progress
-from models.errors import RuntimeTargetError
+from models.errors import RuntimeTargetError, ToolError
 
 _KEY_LABEL = "modelramp.dev/key"
 
@@ -26,7 +26,7 @@ def up(progress: Progress) -> dict[str, str]:
         the endpoints, URLs by name.
 
     Raises:
-        ToolError: a program or image could not be had.
+        ToolError: a program or image could not be had, or a part was refused.
         RuntimeTargetError: the machine lacks something, or a part did not come up.
     """
     layout = Layout.default()
@@ -66,7 +66,7 @@ def status() -> dict[str, Any] | None:
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": _is_ready(pod)
             for pod in kubectl.get("pods", "--all-namespaces")["items"]
         }
-    except RuntimeTargetError as error:
+    except ToolError as error:
         return {**now, "endpoints": ENDPOINTS, "pods": {}, "error": str(error)}
     return {**now, "endpoints": ENDPOINTS, "pods": pods}
 

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.errors import RuntimeTargetError
+from local.commands import run
+from models.errors import ToolError
 
 APPLY_TIMEOUT_SECONDS = 180
 WAIT_TIMEOUT_SECONDS = 180
 POLL_SECONDS = 0.5
 _FIELD_MANAGER = "modelramp-local"
-
-
-def output_of(command: Sequence[str], *, timeout_seconds: float, given: str | None = None) -> str:
-    """Runs a command and returns its standard output.
-
-    Args:
-        command: program and arguments.
-        timeout_seconds: after which it is killed.
-        given: its standard input.
-
-    Raises:
-        RuntimeTargetError: it failed or took too long; with what it said.
-    """
-    name = " ".join((Path(command[0]).name, *command[1:3]))
-    try:
-        done = subprocess.run(
-            command,
-            input=given or "",
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeTargetError(f"{name}: no answer in {timeout_seconds:g} s") from None
-    if done.returncode:
-        raise RuntimeTargetError(f"{name} failed: {done.stderr.strip()[-3000:]}")
-    return done.stdout
 
 
 class Kubectl:
@@ -56,10 +28,14 @@ class Kubectl:
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         self._command = (str(program), f"--kubeconfig={kubeconfig}")
 
-    def run(self, *arguments: str, timeout_seconds: float = 30, given: str | None = None) -> str:
-        """Runs one command and returns its output; see `output_of`."""
+    def run(self, *arguments: str, timeout_seconds: float = 30, given: str = "") -> str:
+        """Runs one command and returns its output; `given` is its standard input.
+
+        Raises:
+            ToolError: it failed or took too long; with what it said.
+        """
         command = (*self._command, *arguments)
-        return output_of(command, timeout_seconds=timeout_seconds, given=given)
+        return run(command, folder=Path.cwd(), timeout_seconds=timeout_seconds, given=given)
 
     def get(self, *arguments: str) -> Any:
         """Returns what `kubectl get` finds, as an object."""
@@ -69,7 +45,7 @@ class Kubectl:
         """Applies objects; refusals that pass, such as of a webhook that starts, are outwaited.
 
         Raises:
-            RuntimeTargetError: the API server goes on refusing one.
+            ToolError: the API server goes on refusing one.
         """
         given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         arguments = ("apply", "--server-side", "--force-conflicts", "--filename=-")
@@ -82,7 +58,7 @@ class Kubectl:
                     timeout_seconds=APPLY_TIMEOUT_SECONDS,
                     given=given,
                 )
-            except RuntimeTargetError:
+            except ToolError:
                 if time.monotonic() > give_up_at:
                     raise
                 time.sleep(POLL_SECONDS)
@@ -93,7 +69,7 @@ class Kubectl:
         """Waits until an object has a condition.
 
         Raises:
-            RuntimeTargetError: it did not get there in time.
+            ToolError: it did not get there in time.
         """
         give_up_at = time.monotonic() + WAIT_TIMEOUT_SECONDS
         while True:
@@ -104,7 +80,7 @@ class Kubectl:
                     f"--timeout={max(1, int(left))}s",
                     timeout_seconds=left + 10,
                 )
-            except RuntimeTargetError as error:
+            except ToolError as error:
                 # An object that is not there yet is an error at once.
                 if "NotFound" not in str(error) or left <= 0:
                     raise

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from local.cluster import kubernetes
 from local.cluster.layout import HOST_ADDRESS, NETWORK_BITS, Layout
 from local.cluster.node import CGROUPS, LINK, Request
+from local.commands import run
 from local.processes import MARK, end_marked_processes, marked_processes
 from models.errors import RuntimeTargetError
 
@@ -142,7 +143,7 @@ def _start(layout: Layout) -> None:
         if outer.poll() is not None or time.monotonic() > give_up_at:
             raise RuntimeTargetError(f"the node did not start; see {layout.logs / 'node.log'}")
         time.sleep(0.02)
-    _run(
+    _ip(
         "ip",
         "link",
         "add",
@@ -155,8 +156,8 @@ def _start(layout: Layout) -> None:
         "netns",
         str(first.pid),
     )
-    _run("ip", "address", "add", f"{HOST_ADDRESS}/{NETWORK_BITS}", "dev", HOST_LINK)
-    _run("ip", "link", "set", HOST_LINK, "up")
+    _ip("address", "add", f"{HOST_ADDRESS}/{NETWORK_BITS}", "dev", HOST_LINK)
+    _ip("link", "set", HOST_LINK, "up")
 
 
 def _wait(
@@ -185,7 +186,7 @@ def _clear(layout: Layout) -> None:
     while link.exists() and time.monotonic() < give_up_at:  # goes with the other end, a bit later
         time.sleep(POLL_SECONDS)
     if link.exists():  # of a start that was killed before it had another end
-        _run("ip", "link", "delete", HOST_LINK)
+        _ip("link", "delete", HOST_LINK)
     for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
         _remove_groups(hierarchy / kubernetes.CGROUP.lstrip("/"))
     # Files of certificates, state and volumes; the logs tell what happened until the next start.
@@ -205,7 +206,5 @@ def _remove_groups(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    if done.returncode:
-        raise RuntimeTargetError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+def _ip(*arguments: str) -> None:
+    run(("ip", *arguments), folder=Path("/"), timeout_seconds=20)

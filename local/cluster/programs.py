@@ -26,6 +26,7 @@ _BASE = "k8s.io/component-base/version"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 _CNI = "github.com/containernetworking/plugins/plugins"
 _ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
+_ENVOY_GATEWAY_VERSION = f"{_ENVOY_GATEWAY}/internal/cmd/version.envoyGatewayVersion"
 _OPERATOR = "github.com/prometheus-operator/prometheus-operator/cmd"
 _KUBERNETES_PROGRAMS = (
     "kube-apiserver",
@@ -184,7 +185,7 @@ IMAGE_TOOLS = (
             folder="envoy-gateway",
             package=f"{_ENVOY_GATEWAY}/cmd/envoy-gateway",
             kept=("charts",),
-            ldflags=f"-s -w -X {_ENVOY_GATEWAY}/internal/cmd/version.envoyGatewayVersion=v{{version}}",
+            ldflags=f"-s -w -X {_ENVOY_GATEWAY_VERSION}=v{{version}}",
         ),
     ),
     Tool(
