@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import tenacity
@@ -70,6 +70,8 @@ class ClusterApi:
             timeout=_READ_TIMEOUTS,
             limits=_LIMITS,
             headers={"User-Agent": "modelramp"},
+            # A proxy named by the environment is never meant for this machine itself.
+            trust_env=urlsplit(access.server).hostname not in {"127.0.0.1", "::1", "localhost"},
         )
 
     def version(self, patience: float) -> str:

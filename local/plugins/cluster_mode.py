@@ -50,6 +50,7 @@ _UNKNOWN_OF_CHANGED = ("resourceVersion",)
 # Seconds between tries while what a new object needs (namespace, CRD) may still be on its way.
 _PAUSES_FOR_NEEDS = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 _TRIES_OF_RACES = 5
+_PAUSE_AFTER_CUT = 0.5  # seconds; the next try itself waits for a server that restarts
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ class ClusterMode:
                 if not error.may_have_arrived or error.permanent:
                     raise
                 cut_off = True
-                self._api.sleep(1)
+                self._api.sleep(_PAUSE_AFTER_CUT)
             except RefusedError as error:
                 live = self._api.get(sent) if cut_off and error.reason == "AlreadyExists" else None
                 if live is None or not is_owned_by_request(live, CREATOR, started):

@@ -158,8 +158,9 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             if namespace:
                 metadata["namespace"] = namespace
         failures = [] if problem is None else [provider_pb2.CheckFailure(reason=problem)]
-        inputs = with_secrets(without_set_by_cluster(news), marked)
-        return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
+        return provider_pb2.CheckResponse(
+            inputs=to_struct(with_secrets(news, marked)), failures=failures
+        )
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Compares what is declared with what was there after the last operation or refresh."""
@@ -242,6 +243,11 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         with self._failing(context, state):
             self._mode.delete(live, declared, self._call(request, state, ""))
         return empty_pb2.Empty()
+
+    def GetSchema(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Refuses: only code generation needs the schema, which is 30 MB large."""
+        reason = "writing code (pulumi import does, without --generate-code=false)"
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, _needs_official(reason))
 
     def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Refuses functions such as `kubernetes:yaml:decode`."""

@@ -7,6 +7,7 @@ objects with the engine's signature. Both are named here, and pass through uncha
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -98,21 +99,21 @@ def with_secrets(plain: Properties, marked: Properties) -> Properties:
         plain: an object without marks, usually what the cluster returned.
         marked: what was declared, with the engine's marks.
     """
-    if plain.get("kind") == _SECRET_KIND:
-        return _secret_kind(plain)
-    return _with_secrets(plain, marked)
+    return _with_secrets(_secret_kind(plain), marked)
 
 
-def secret_texts(marked: Any) -> frozenset[str]:
+def secret_texts(marked: Properties) -> frozenset[str]:
     """Returns all texts that must not be shown: what is marked, as it is and in base64."""
-    if isinstance(marked, dict) and marked.get("kind") == _SECRET_KIND:
-        marked = _secret_kind(without_secrets(marked))
-    texts = {str(leaf) for leaf in _secret_leaves(marked, inside=False)}
+    places = (marked, _secret_kind(without_secrets(marked)))
+    texts = {str(leaf) for place in places for leaf in _secret_leaves(place, inside=False)}
+    texts |= {json.dumps(text)[1:-1] for text in texts}  # as it stands inside of quotes
     encoded = {base64.b64encode(text.encode()).decode() for text in texts}
     return frozenset(text for text in texts | encoded | _decoded(texts) if text.strip())
 
 
 def _secret_kind(plain: Properties) -> Properties:
+    if plain.get("kind") != _SECRET_KIND:
+        return plain
     marked = {
         key: secret(value) if key in _SECRET_FIELDS else value for key, value in plain.items()
     }
@@ -127,6 +128,8 @@ def _with_secrets(plain: Properties, marked: Properties) -> Properties:
     result = dict(plain)
     for key, value in plain.items():
         other = marked.get(key)
+        if isinstance(value, dict) and _SIGNATURE in value:
+            continue  # marked already
         if isinstance(value, dict) and isinstance(other, dict) and _SIGNATURE not in other:
             result[key] = _with_secrets(value, other)
         elif signed_path(other) is not None:

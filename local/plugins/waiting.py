@@ -79,9 +79,7 @@ def until_ready(
             api.sleep(clock.pause())
             seen = api.get(latest)
             if seen is None or metadata_of(seen).get("uid") != metadata_of(live).get("uid"):
-                raise NotReadyError(
-                    f"{name_of(live)} was deleted while it was waited for", latest, []
-                )
+                raise NotReadyError(f"{name_of(live)} was deleted while it was awaited", latest, [])
             latest, found = seen, check_safely(check, seen, api)
         except CancelledError:
             message = f"{name_of(live)} is there, but not ready; the wait was cancelled"
