@@ -29,6 +29,8 @@ class Cluster(Declared):
         gateway: `namespace/name` of the Gateway that routes are attached to.
         prometheus: URL; the embedded target has its own and takes none.
         server_image: image of our model server; the embedded target runs none.
+        context: of the kubeconfig, so that no other cluster is ever meant; its current one if
+            absent. The embedded target has no cluster.
         rule_interval_seconds: how often Prometheus evaluates our rules; its own default if absent.
     """
 
@@ -37,12 +39,19 @@ class Cluster(Declared):
     gateway: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
     prometheus: str | None = Field(None, pattern=r"^https?://")
     server_image: str = "modelramp/server"
+    context: str | None = Field(None, min_length=1)
     rule_interval_seconds: DurationSeconds | None = Field(None, alias="ruleInterval")
 
     @model_validator(mode="after")
     def _prometheus_where_needed(self) -> Cluster:
         if (self.target == "embedded") == (self.prometheus is not None):
             raise ValueError("prometheus is needed by target cluster, and by no other")
+        return self
+
+    @model_validator(mode="after")
+    def _context_of_a_cluster(self) -> Cluster:
+        if self.target == "embedded" and self.context is not None:
+            raise ValueError("context names a cluster, and target embedded has none")
         return self
 
 

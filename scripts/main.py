@@ -10,6 +10,7 @@ from rich.markup import escape
 from models.errors import ModelrampError
 from scripts.backtest import backtest
 from scripts.check import check
+from scripts.doctor import doctor
 from scripts.judge import judge
 from scripts.local import local
 from scripts.profile import profile
@@ -27,6 +28,7 @@ _app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 _app.command()(check)
+_app.command()(doctor)
 _app.command()(judge)
 _app.command()(backtest)
 _app.command()(quickstart)

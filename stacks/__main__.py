@@ -28,6 +28,7 @@ embedded = cluster.target == "embedded"
 provider = kubernetes.Provider(
     "kubernetes",
     kubeconfig="" if embedded else None,
+    context=cluster.context,
     render_yaml_to_directory=str(ROOT / ".modelramp" / "manifests") if embedded else None,
 )
 options = pulumi.ResourceOptions(provider=provider)

@@ -1,10 +1,13 @@
 # pyright: basic
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.cluster.certificates import KeyPair, kubeconfig
 from models.base import format_duration, parse_duration
 from models.errors import ConfigError
 from models.names import inference_service_name
@@ -53,6 +56,7 @@ def test_every_problem_is_named_at_once_with_its_line_and_key():
         ('"s3://m/a"', '"http://m/a"', "should match pattern"),
         ("fraud:", "Fraud:", "should match pattern"),
         ("target: embedded", "target: cluster", "prometheus is needed"),
+        ("target: embedded", "target: embedded, context: prod", "context names a cluster"),
         ("fraud:", "a-name-of-forty-letters-but-far-too-long:", "longer than 63"),
     ],
 )
@@ -72,6 +76,12 @@ def test_a_missing_file_is_a_config_error(tmp_path):
 def test_the_stack_that_ships_is_valid(request):
     stack = load_stack(request.config.rootpath / "stacks" / "Pulumi.local.yaml")
     assert stack.services["biopsy"].strategy.steps[0].percent == 5
+
+
+def test_the_local_clusters_stack_names_the_context_of_its_kubeconfig(request):
+    stack = load_stack(request.config.rootpath / "stacks" / "Pulumi.cluster.yaml")
+    made = json.loads(kubeconfig("https://any", "authority", KeyPair("key", "certificate")))
+    assert [it["name"] for it in made["contexts"]] == [stack.cluster.context]
 
 
 @given(st.integers(1, 10**7))
