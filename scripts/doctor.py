@@ -80,20 +80,20 @@ def _show(findings: Sequence[Finding]) -> None:
 
 
 def _show_in_full(word: str, colour: str, findings: Iterable[Finding]) -> None:
-    """Shows each finding; those with one cause together, as its remedy is theirs."""
-    by_cause: dict[tuple[State, str], list[Finding]] = {}
+    """Shows each finding; together those that could not be checked and have one remedy."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
-        shared = finding.state is State.UNKNOWN
-        by_cause.setdefault((finding.state, finding.saw if shared else finding.name), []).append(
-            finding
+        key = (
+            (finding.remedy,) if finding.state is State.UNKNOWN else (finding.remedy, finding.name)
         )
-    for same in by_cause.values():
-        first = same[0]
+        groups.setdefault(key, []).append(finding)
+    for same in groups.values():
         names = ", ".join(finding.name for finding in same)
-        lines = [f"\n[{colour}]{word}[/] [bold]{escape(names)}[/]: {first.state}"]
-        lines.append(f"  seen:   {escape(first.saw)}")
-        if len(same) == 1:
-            lines.append(f"  why:    {escape(first.why)}")
-            lines.append(f"  remedy: {escape(first.remedy)}")
+        lines = [
+            f"\n[{colour}]{word}[/] [bold]{escape(names)}[/]: {same[0].state}",
+            f"  seen:   {escape('; '.join(dict.fromkeys(it.saw for it in same)))}",
+            *([f"  why:    {escape(same[0].why)}"] if len(same) == 1 else []),
+            f"  remedy: {escape(same[0].remedy)}",
+        ]
         for line in lines:
             CONSOLE.print(line, highlight=False, soft_wrap=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
-from local.doctor.findings import Finding, Requirement
+from local.doctor.findings import Finding, Requirement, Unreadable
 from local.doctor.gateway import GROUP, Way
-from local.doctor.reading import Cluster, Object, Unreadable
-from models.service import Service
+from local.doctor.reading import Cluster, Object
 from models.stack import Stack
 
 _API = "gateway.envoyproxy.io/v1alpha1"
@@ -102,7 +100,7 @@ def _proxy(
 def per_version(proxy: Object | Unreadable | None) -> Finding:
     """Says whether each version is a cluster of its own to Envoy."""
     if isinstance(proxy, Unreadable):
-        return PER_VERSION.unknown(proxy.why)
+        return PER_VERSION.unreadable(proxy)
     if proxy is None:
         return PER_VERSION.missing("neither the Gateway nor its class has an EnvoyProxy")
     name = f"EnvoyProxy {proxy['metadata']['namespace']}/{proxy['metadata']['name']}"
@@ -123,7 +121,7 @@ def route_policies(
     """Says which policies are attached to a declared service's route."""
     for answer in (policies, routes):
         if isinstance(answer, Unreadable):
-            return ROUTE_POLICIES.unknown(answer.why)
+            return ROUTE_POLICIES.unreadable(answer)
     assert not isinstance(policies, Unreadable)  # noqa: S101  said above
     assert not isinstance(routes, Unreadable)  # noqa: S101
     labels = {route["metadata"]["name"]: route["metadata"].get("labels", {}) for route in routes}
@@ -160,7 +158,7 @@ def bootstrap(proxy: Object | Unreadable | None) -> Object | Unreadable:
         try:
             loaded: Any = yaml.safe_load(changed.get("value") or "")
         except yaml.YAMLError:
-            return Unreadable("the EnvoyProxy's bootstrap is no YAML")
+            return Unreadable("the EnvoyProxy's bootstrap is no YAML", FLUSH.remedy)
         return loaded if isinstance(loaded, dict) else {}
     settings: Object = {}
     for patch in changed.get("jsonPatches", ()):
@@ -172,7 +170,9 @@ def bootstrap(proxy: Object | Unreadable | None) -> Object | Unreadable:
                     "value"
                 )
             case ["stats_config", *_]:
-                return Unreadable(f"a patch of {patch['path']} is beyond what is understood here")
+                return Unreadable(
+                    f"a patch of {patch['path']} is beyond what is understood here", EDGES.remedy
+                )
             case _:
                 pass
     return settings
@@ -181,7 +181,7 @@ def bootstrap(proxy: Object | Unreadable | None) -> Object | Unreadable:
 def edges(settings: Object | Unreadable, stack: Stack) -> Finding:
     """Says whether Envoy's histograms have an edge at each declared threshold."""
     if isinstance(settings, Unreadable):
-        return EDGES.unknown(settings.why)
+        return EDGES.unreadable(settings)
     there = _edges_ms(settings)
     lacking = {
         name: service.slo.latency.threshold_ms
@@ -217,29 +217,24 @@ def _matches(matcher: Object) -> bool:
 def flush(settings: Object | Unreadable, stack: Stack) -> Finding:
     """Says whether latency is shown soon enough for the shortest interval of the judge."""
     if isinstance(settings, Unreadable):
-        return FLUSH.unknown(settings.why)
+        return FLUSH.unreadable(settings)
     declared = settings.get("stats_flush_interval")
     seconds = float(declared.removesuffix("s")) if declared else _DEFAULT_FLUSH_SECONDS
     saw = f"every {seconds:g} s{'' if declared else ', as by default'}"
-    short = _shorter_than(2 * seconds, stack)
+    short = [
+        f"{name} {service.judge.interval_seconds:g} s"
+        for name, service in stack.services.items()
+        if service.judge.interval_seconds < 2 * seconds
+    ]
     if short:
-        return FLUSH.wrong(f"{saw}; judge.interval is {json.dumps(short)}, needs twice that")
+        return FLUSH.wrong(f"{saw}; judge.interval of {', '.join(short)} is less than twice that")
     return FLUSH.ok(saw)
-
-
-def _shorter_than(seconds: float, stack: Stack) -> dict[str, str]:
-    services: dict[str, Service] = {**stack.services}
-    return {
-        name: f"{service.judge.interval_seconds:g} s"
-        for name, service in services.items()
-        if service.judge.interval_seconds < seconds
-    }
 
 
 def retries(policies: list[Object] | Unreadable, gateway: str) -> Finding:
     """Says whether requests that met a broken connection are tried again."""
     if isinstance(policies, Unreadable):
-        return RETRIES.unknown(policies.why)
+        return RETRIES.unreadable(policies)
     attached = [it for it in policies if _targets(it, "Gateway", gateway)]
     for policy in attached:
         retry = policy["spec"].get("retry")
@@ -254,7 +249,7 @@ def retries(policies: list[Object] | Unreadable, gateway: str) -> Finding:
 def request_ids(policies: list[Object] | Unreadable, gateway: str) -> Finding:
     """Says whether the client's own request id reaches the model server."""
     if isinstance(policies, Unreadable):
-        return REQUEST_IDS.unknown(policies.why)
+        return REQUEST_IDS.unreadable(policies)
     attached = [it for it in policies if _targets(it, "Gateway", gateway)]
     for policy in attached:
         headers = policy["spec"].get("headers", {})

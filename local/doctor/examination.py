@@ -14,8 +14,8 @@ from local.doctor import (
     metrics,
     models_namespace,
 )
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import KubernetesCluster, PrometheusMetrics, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import KubernetesCluster, PrometheusMetrics
 from local.home import Home
 from local.plugins.kubeconfig import KubeconfigError, access, load, server_of
 from models.errors import ConfigError
@@ -58,7 +58,7 @@ def _cluster_checks(stack: Stack) -> Iterator[Finding]:
         to = access(config, context, None)
         server = server_of(config, context, None) or to.server
     except KubeconfigError as error:
-        server = to = Unreadable(str(error))
+        server = to = Unreadable(str(error), kubernetes.CONTEXT.remedy)
     cluster = KubernetesCluster(to)
     yield from kubernetes.checks(cluster, stack.cluster.namespace, context, server)
     yield from kserve.checks(cluster, stack)

@@ -49,6 +49,19 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """Stands for what could not be read.
+
+    Attributes:
+        why: for the user.
+        remedy: how it can be read.
+    """
+
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Requirement:
     """One thing that a target must have.
 
@@ -85,6 +98,10 @@ class Requirement:
     ) -> Finding:
         """Nobody knows whether it is there."""
         return self._not_ok(State.UNKNOWN, saw, remedy, needed)
+
+    def unreadable(self, answer: Unreadable) -> Finding:
+        """What would tell could not be read."""
+        return self._not_ok(State.UNKNOWN, answer.why, answer.remedy, None)
 
     def _not_ok(self, state: State, saw: str, remedy: str | None, needed: bool | None) -> Finding:
         return Finding(

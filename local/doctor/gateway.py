@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.cluster.programs import ENVOY_GATEWAY_VERSION
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import Cluster, Object, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import Cluster, Object
 from models.stack import Stack
 
 GROUP = "gateway.networking.k8s.io"
@@ -89,7 +89,7 @@ def checks(cluster: Cluster, stack: Stack, way: Way) -> Iterator[Finding]:
 def api(has_routes: bool | Unreadable, definition: Object | Unreadable | None) -> Finding:
     """Says which version of Gateway API there is."""
     if isinstance(has_routes, Unreadable):
-        return API.unknown(has_routes.why)
+        return API.unreadable(has_routes)
     if not has_routes:
         return API.missing(f"no HTTPRoute in {GROUP}/v1")
     if isinstance(definition, Unreadable) or definition is None:
@@ -112,7 +112,7 @@ def api(has_routes: bool | Unreadable, definition: Object | Unreadable | None) -
 def gateway(found: Object | Unreadable | None, name: str) -> Finding:
     """Says whether the Gateway is there and works."""
     if isinstance(found, Unreadable):
-        return GATEWAY.unknown(found.why)
+        return GATEWAY.unreadable(found)
     if found is None:
         return GATEWAY.missing(f"no Gateway {name}")
     status: dict[str, Any] = found.get("status", {})
@@ -139,7 +139,7 @@ def listener(
         labelled: that namespace.
     """
     if isinstance(found, Unreadable):
-        return LISTENER.unknown(found.why)
+        return LISTENER.unreadable(found)
     if found is None:
         return LISTENER.unknown("there is no Gateway", remedy=GATEWAY.remedy)
     labels: dict[str, str] | Unreadable = {"kubernetes.io/metadata.name": namespace}
@@ -156,7 +156,7 @@ def listener(
         return LISTENER.ok(f"{', '.join(open_ones)} takes routes of {namespace}")
     for _, answer in answers:
         if isinstance(answer, Unreadable):
-            return LISTENER.unknown(answer.why)
+            return LISTENER.unreadable(answer)
     return LISTENER.wrong(f"no HTTP listener takes routes of {namespace}")
 
 
@@ -201,7 +201,7 @@ def _meets(expression: Object, labels: dict[str, str]) -> bool:
 def controller(gateway_class: Object | Unreadable | None) -> Finding:
     """Says whose Gateway it is."""
     if isinstance(gateway_class, Unreadable):
-        return CONTROLLER.unknown(gateway_class.why)
+        return CONTROLLER.unreadable(gateway_class)
     if gateway_class is None:
         return CONTROLLER.unknown("there is no Gateway, or no class of it", remedy=GATEWAY.remedy)
     name = gateway_class["spec"]["controllerName"]

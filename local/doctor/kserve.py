@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any
 
 from local.cluster.programs import KSERVE_VERSION
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import Cluster, Object, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import Cluster, Object
 from models.names import API_PREFIX, inference_service_name
 from models.stack import Stack
 
@@ -83,7 +83,7 @@ def definitions(there: dict[str, bool | Unreadable]) -> Finding:
     """Says which of KServe's kinds there are."""
     for answer in there.values():
         if isinstance(answer, Unreadable):
-            return DEFINITIONS.unknown(answer.why)
+            return DEFINITIONS.unreadable(answer)
     missing = [kind for kind, answer in there.items() if not answer]
     if missing:
         return DEFINITIONS.missing(f"no {', no '.join(missing)}")
@@ -93,7 +93,7 @@ def definitions(there: dict[str, bool | Unreadable]) -> Finding:
 def controller(found: list[Object] | Unreadable) -> Finding:
     """Says whether KServe's controller is available."""
     if isinstance(found, Unreadable):
-        return CONTROLLER.unknown(found.why)
+        return CONTROLLER.unreadable(found)
     if not found:
         return CONTROLLER.missing(f"no Deployment with label {_CONTROLLER}")
     metadata = found[0]["metadata"]
@@ -106,7 +106,7 @@ def controller(found: list[Object] | Unreadable) -> Finding:
 def version(found: list[Object] | Unreadable) -> Finding:
     """Says which version the controller is, by its image's tag or its label."""
     if isinstance(found, Unreadable):
-        return VERSION.unknown(found.why)
+        return VERSION.unreadable(found)
     if not found:
         return VERSION.unknown("there is no controller")
     seen = version_of(found[0], "manager")
@@ -134,7 +134,7 @@ def version_of(deployment: Object, container: str) -> str | None:
 def mode(config: Object | Unreadable | None) -> Finding:
     """Says what KServe is set to; our InferenceServices choose Standard mode themselves."""
     if isinstance(config, Unreadable):
-        return MODE.unknown(config.why, needed=False)
+        return MODE.unreadable(config)
     if config is None:
         return MODE.missing(f"no ConfigMap {_CONFIG}")
     try:
@@ -160,7 +160,7 @@ def bypass(routes: list[list[Object] | Unreadable], stack: Stack) -> Finding:
     """
     for answer in routes:
         if isinstance(answer, Unreadable):
-            return BYPASS.unknown(answer.why)
+            return BYPASS.unreadable(answer)
     versions = {
         inference_service_name(name, version)
         for name, service in stack.services.items()

@@ -9,8 +9,8 @@ from typing import Any
 from local.cluster import machine
 from local.cluster.layout import ENDPOINTS, NODE_LABEL, Layout
 from local.cluster.programs import KUBERNETES_VERSION
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import Cluster, Object, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import Cluster, Object
 
 _TESTED = ".".join(KUBERNETES_VERSION.split(".")[:2])
 _LOCAL_ENV = 'eval "$(modelramp local env --cluster)"'
@@ -26,8 +26,7 @@ API_SERVER = Requirement(
     "kubernetes",
     "API server",
     "everything is written there",
-    "check the network, the VPN and the context; for the local cluster: "
-    "modelramp local up --cluster",
+    f"modelramp local up --cluster, then {_LOCAL_ENV}",
 )
 VERSION = Requirement(
     "kubernetes",
@@ -76,14 +75,14 @@ def checks(
     """
     yield chosen(server, context)
     if isinstance(server, Unreadable):
-        yield API_SERVER.unknown(server.why, remedy=CONTEXT.remedy)
+        yield API_SERVER.unreadable(server)
     else:
         yield answering(cluster.version(), server)
     yield version(cluster.version())
     yield namespace_there(cluster.get("v1", "Namespace", namespace), namespace)
     yield rights(
         {
-            f"{verb} {resource}": cluster.may(verb, group, resource, namespace)
+            (verb, resource): cluster.may(verb, group, resource, namespace)
             for group, resources in WRITTEN.items()
             for resource in resources
             for verb in VERBS
@@ -110,18 +109,14 @@ def answering(version: str | Unreadable, server: str) -> Finding:
     """Says whether the API server answers us."""
     if not isinstance(version, Unreadable):
         return API_SERVER.ok(server)
-    remedy = (
-        f"modelramp local up --cluster, then {_LOCAL_ENV}"
-        if server == ENDPOINTS["kubernetes"]
-        else API_SERVER.remedy
-    )
-    return API_SERVER.missing(version.why, remedy=remedy)
+    is_local = server == ENDPOINTS["kubernetes"]
+    return API_SERVER.missing(version.why, remedy=None if is_local else version.remedy)
 
 
 def version(seen: str | Unreadable) -> Finding:
     """Says whether this version of Kubernetes was tested."""
     if isinstance(seen, Unreadable):
-        return VERSION.unknown(seen.why)
+        return VERSION.unreadable(seen)
     if seen.lstrip("v").startswith(f"{_TESTED}."):
         return VERSION.ok(seen)
     return VERSION.wrong(f"{seen}; tested: {_TESTED}")
@@ -130,7 +125,7 @@ def version(seen: str | Unreadable) -> Finding:
 def namespace_there(found: Object | Unreadable | None, name: str) -> Finding:
     """Says whether the namespace of the models is there to stay."""
     if isinstance(found, Unreadable):
-        return NAMESPACE.unknown(found.why)
+        return NAMESPACE.unreadable(found)
     if found is None:
         return NAMESPACE.missing(
             f"no namespace {name}", remedy=NAMESPACE.remedy.format(namespace=name)
@@ -143,18 +138,22 @@ def namespace_there(found: Object | Unreadable | None, name: str) -> Finding:
     return NAMESPACE.ok(name)
 
 
-def rights(allowed: Mapping[str, bool | Unreadable]) -> Finding:
+def rights(allowed: Mapping[tuple[str, str], bool | Unreadable]) -> Finding:
     """Says what we may not do.
 
     Args:
-        allowed: by what is to be done, such as `create httproutes`.
+        allowed: by verb and resource, such as `create` and `httproutes`.
     """
     for answer in allowed.values():
         if isinstance(answer, Unreadable):
-            return RIGHTS.unknown(answer.why)
-    denied = [what for what, answer in allowed.items() if not answer]
+            return RIGHTS.unreadable(answer)
+    denied: dict[str, list[str]] = {}
+    for (verb, resource), answer in allowed.items():
+        if not answer:
+            denied.setdefault(resource, []).append(verb)
     if denied:
-        return RIGHTS.missing(f"not allowed: {', '.join(denied)}")
+        named = "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in denied.items())
+        return RIGHTS.missing(f"not allowed: {named}")
     resources = ", ".join(resource for group in WRITTEN.values() for resource in group)
     return RIGHTS.ok(f"{', '.join(VERBS)}: {resources}")
 

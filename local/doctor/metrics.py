@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from local.cluster.programs import PROMETHEUS_OPERATOR_VERSION
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import Cluster, Metrics, Object, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import Cluster, Metrics, Object
 from models.metric_sources import METRIC_SOURCES
 from models.names import DECLARED_PERCENT
 from models.service import Service
@@ -89,7 +89,7 @@ def operator(there: Mapping[str, bool | Unreadable]) -> Finding:
     """Says which of the operator's kinds there are."""
     for answer in there.values():
         if isinstance(answer, Unreadable):
-            return OPERATOR.unknown(answer.why)
+            return OPERATOR.unreadable(answer)
     missing = [kind for kind, answer in there.items() if not answer]
     if missing:
         return OPERATOR.missing(f"no {', no '.join(missing)}")
@@ -112,7 +112,7 @@ def clock(answer: Any, now: float, stack: Stack) -> Finding:
         stack: what is declared.
     """
     if isinstance(answer, Unreadable):
-        return CLOCK.unknown(answer.why)
+        return CLOCK.unreadable(answer)
     seconds = float(answer["result"][1]) - now
     intervals = [it.judge.interval_seconds for it in stack.services.values()]
     saw = f"{abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} this machine's"
@@ -128,7 +128,7 @@ def _result(answer: Any) -> Sequence[Object] | Unreadable:
 def envoy(series: Sequence[Object] | Unreadable) -> Finding:
     """Says whether Prometheus has counts of Envoy."""
     if isinstance(series, Unreadable):
-        return ENVOY.unknown(series.why)
+        return ENVOY.unreadable(series)
     if not series:
         return ENVOY.missing(f"no series {_ENVOY}")
     pods = {it["metric"].get("instance") for it in series}
@@ -163,7 +163,7 @@ def scrapes(times: Sequence[float] | Unreadable, stack: Stack) -> Finding:
         stack: what is declared.
     """
     if isinstance(times, Unreadable):
-        return SCRAPES.unknown(times.why)
+        return SCRAPES.unreadable(times)
     if len(times) < 2:
         return SCRAPES.unknown("fewer than two samples of Envoy within five minutes")
     gap = statistics.median(later - earlier for earlier, later in pairwise(times))
@@ -193,7 +193,7 @@ def rules(
     """
     for answer in (made, series):
         if isinstance(answer, Unreadable):
-            return RULES.unknown(answer.why)
+            return RULES.unreadable(answer)
     assert not isinstance(made, Unreadable)  # noqa: S101  said above
     assert not isinstance(series, Unreadable)  # noqa: S101
     recorded = {(it["metric"].get("service"), it["metric"].get("version")) for it in series}
@@ -238,7 +238,7 @@ def versions(made: list[Object] | Unreadable, answers: Mapping[str, bool | Unrea
     """
     for answer in (made, *answers.values()):
         if isinstance(answer, Unreadable):
-            return VERSIONS.unknown(answer.why)
+            return VERSIONS.unreadable(answer)
     assert not isinstance(made, Unreadable)  # noqa: S101  said above
     there = {rule["metadata"]["name"] for rule in made}
     lacking = [key for key, found in answers.items() if not found]

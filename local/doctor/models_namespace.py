@@ -9,8 +9,8 @@ from typing import Any
 
 from local.cluster.images import REGISTRY
 from local.cluster.layout import NODE_LABEL
-from local.doctor.findings import Finding, Requirement
-from local.doctor.reading import Cluster, Object, Unreadable
+from local.doctor.findings import Finding, Requirement, Unreadable
+from local.doctor.reading import Cluster, Object
 from models.names import SERVICE_LABEL
 from models.stack import Stack
 
@@ -105,7 +105,7 @@ def credentials(
         on_eks: whether nodes are Amazon's, where rights may be bound outside the cluster.
     """
     if isinstance(account, Unreadable):
-        return CREDENTIALS.unknown(account.why)
+        return CREDENTIALS.unreadable(account)
     if account is None:
         return CREDENTIALS.missing(f"no ServiceAccount {_ACCOUNT}")
     for name, found in secrets.items():
@@ -119,7 +119,7 @@ def credentials(
         return CREDENTIALS.ok(f"ServiceAccount {_ACCOUNT} has a role of AWS (IRSA)")
     for found in secrets.values():
         if isinstance(found, Unreadable):
-            return CREDENTIALS.unknown(found.why)
+            return CREDENTIALS.unreadable(found)
     if on_eks:
         return CREDENTIALS.unknown(
             "no Secret and no role at the ServiceAccount; EKS Pod Identity and the nodes' own "
@@ -134,7 +134,7 @@ def credentials(
 def image(declared: str, nodes: list[Object] | Unreadable) -> Finding:
     """Says which image is declared, and whether a node has it."""
     if isinstance(nodes, Unreadable):
-        return IMAGE.unknown(nodes.why)
+        return IMAGE.unreadable(nodes)
     having = [node["metadata"]["name"] for node in nodes if declared in _image_names(node)]
     if having:
         return IMAGE.ok(f"{declared}, on {', '.join(having)}")
@@ -154,7 +154,7 @@ def capacity(
     """Says whether all declared pods would find room together."""
     for answer in (nodes, pods):
         if isinstance(answer, Unreadable):
-            return CAPACITY.unknown(answer.why)
+            return CAPACITY.unreadable(answer)
     assert not isinstance(nodes, Unreadable)  # noqa: S101  said above
     assert not isinstance(pods, Unreadable)  # noqa: S101
     wanted = {
@@ -167,16 +167,13 @@ def capacity(
         return CAPACITY.ok("no service has a rollout yet")
     rooms = _left(nodes, [pod for pod in pods if not _is_declared(pod, stack)])
     homeless = _without_room(rooms, wanted)
-    left = f"{sum(room.cpu for room in rooms):g} CPU and {_gib(rooms)} GiB for them on the nodes"
+    cpu, memory = sum(it.cpu for it in rooms), sum(it.memory for it in rooms)
+    left = f"{float(cpu):g} CPU and {memory / 2**30:.1f} GiB for them on the nodes"
     if homeless:
         lacking = ", ".join(f"{count} of {name}" for name, count in homeless.items())
         return CAPACITY.wrong(f"no room for pods: {lacking}; {left}")
     total = ", ".join(f"{len(them)} of {name}" for name, them in wanted.items())
     return CAPACITY.ok(f"pods: {total}; {left}")
-
-
-def _gib(rooms: Sequence[Room]) -> str:
-    return f"{sum(room.memory for room in rooms) / 2**30:.1f}"
 
 
 def _room(cpu: Any, memory: Any) -> Room:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
+from local.doctor.findings import Unreadable
 from local.plugins.cluster_api import ClusterApi
 from local.plugins.kubeconfig import Access, KubeconfigError
 from local.plugins.refusals import ApiError, RefusedError, UnreachableError
 
 TIMEOUT_SECONDS = 5.0
 
+_REACH = (
+    "check the network, the VPN and the context; for the local cluster: "
+    "modelramp local up --cluster"
+)
+_RIGHTS = "bind the role that docs/clusters.md#rights-to-look names to yourself"
+_CREDENTIALS = "renew the credentials of the context; `kubectl auth whoami` tells whose they are"
+_PROMETHEUS = "see docs/clusters.md#prometheus, on how to reach one inside a cluster"
+_FORBIDDEN = re.compile(r'cannot (\w+) resource "([^"]+)"(?:.* in the namespace "([^"]+)")?')
+
 Object = dict[str, Any]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for what could not be read.
-
-    Attributes:
-        why: for the user.
-    """
-
-    why: str
 
 
 class Cluster(Protocol):
@@ -122,12 +122,23 @@ class KubernetesCluster:
         try:
             return ask()
         except UnreachableError as error:
-            self._silent = Unreadable(str(error))
+            self._silent = Unreadable(str(error), _REACH)
             return self._silent
         except RefusedError as error:
-            return Unreadable(f"refused: {error}")
+            return _refusal(error)
         except (ApiError, KubeconfigError) as error:
-            return Unreadable(str(error))
+            return Unreadable(str(error), _CREDENTIALS)
+
+
+def _refusal(error: RefusedError) -> Unreadable:
+    if error.status == 401:
+        return Unreadable("the API server does not accept our credentials", _CREDENTIALS)
+    denied = _FORBIDDEN.search(str(error))
+    if denied is None:
+        return Unreadable(f"refused: {error}", _RIGHTS)
+    verb, resource, namespace = denied.groups()
+    where = f"in namespace {namespace}" if namespace else "in the whole cluster"
+    return Unreadable(f"we may not {verb} {resource} {where}", _RIGHTS)
 
 
 def _silence(access: Access) -> Unreadable | None:
@@ -142,10 +153,18 @@ def _silence(access: Access) -> Unreadable | None:
         if "CERTIFICATE_VERIFY_FAILED" in said:
             return Unreadable(
                 f"{access.server} has a certificate that the kubeconfig does not trust: "
-                "it is another cluster, or something between"
+                "it is another cluster, or something between",
+                _REACH,
             )
-        return Unreadable(f"{access.server} does not answer in {TIMEOUT_SECONDS:g} s ({said})")
+        return Unreadable(
+            f"{access.server} does not answer in {TIMEOUT_SECONDS:g} s ({said})", _REACH
+        )
     return None
+
+
+def _may_have_a_proxy(url: str) -> bool:
+    """Whether a proxy named by the environment is meant: never for this machine itself."""
+    return urlsplit(url).hostname not in {"127.0.0.1", "::1", "localhost"}
 
 
 class Metrics(Protocol):
@@ -175,15 +194,18 @@ class PrometheusMetrics:
             return self._silent
         try:
             answer = httpx.get(
-                f"{self.url}/api/v1/{path}", params=parameters, timeout=TIMEOUT_SECONDS
+                f"{self.url}/api/v1/{path}",
+                params=parameters,
+                timeout=TIMEOUT_SECONDS,
+                trust_env=_may_have_a_proxy(self.url),
             )
-            content = answer.json()
+            content: dict[str, Any] = answer.json()
             if answer.is_success:
                 return content["data"]
-            return Unreadable(f"{answer.status_code}: {content.get('error')}")
+            return Unreadable(f"{answer.status_code}: {content.get('error')}", _PROMETHEUS)
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
-            self._silent = Unreadable(f"{self.url} does not answer ({said})")
+            self._silent = Unreadable(f"{self.url} does not answer ({said})", _PROMETHEUS)
             return self._silent
-        except (ValueError, KeyError, AttributeError):
-            return Unreadable(f"{self.url} does not answer as a Prometheus does")
+        except (ValueError, KeyError, TypeError, AttributeError):  # some other server's page
+            return Unreadable(f"{self.url} does not answer as a Prometheus does", _PROMETHEUS)
