@@ -35,6 +35,10 @@ install: .venv/.installed ## make .venv with the pinned packages
 quickstart: install ## roll a real model out, one version good and one bad
 	$(BIN)/modelramp quickstart
 
+.PHONY: quickstart-cluster
+quickstart-cluster: install ## the same on a real Kubernetes with KServe, made on this machine (root)
+	$(BIN)/modelramp quickstart --cluster
+
 .PHONY: check
 check: install policies/.venv/.installed ## unit tests, types, lint: under two minutes
 	$(BIN)/ruff check .
@@ -42,12 +46,16 @@ check: install policies/.venv/.installed ## unit tests, types, lint: under two m
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/pyright -p policies
-	$(BIN)/pytest -q -m "not embedded" tests
+	$(BIN)/pytest -q -m "not embedded and not cluster" tests
 	policies/.venv/bin/pytest -q -c policies/pyproject.toml tests/policies
 
 .PHONY: test
 test: check ## everything, also end to end on the embedded target
 	$(BIN)/pytest -q -m embedded tests
+
+.PHONY: test-cluster
+test-cluster: install ## end to end on a real Kubernetes made anew on this machine (root)
+	$(BIN)/pytest -q -m cluster tests
 
 .PHONY: lock
 lock: | $(UV) ## pin the newest allowed versions

@@ -39,7 +39,8 @@ def model_service_args(
         "strategy": service.strategy.kind,
         "moves": [MoveArgs(percent=it.percent, at=it.at.isoformat()) for it in rollout.moves],
         "replicas": runtime.replicas,
-        "resources": {"cpu": runtime.cpu, "memory": runtime.memory},
+        "requests": {"cpu": runtime.cpu, "memory": runtime.memory},
+        "limits": {"cpu": runtime.cpu_limit or runtime.cpu, "memory": runtime.memory},
         "timeoutSeconds": runtime.timeout_seconds,
         "readyTimeoutSeconds": service.judge.ready_deadline_seconds,
     }

@@ -77,8 +77,11 @@ class ModelServiceArgs(TypedDict):
     replicas: pulumi.Input[int]
     """Pods per version."""
 
-    resources: pulumi.Input[Mapping[str, str]]
-    """CPU and memory of a pod; request and limit are the same."""
+    requests: pulumi.Input[Mapping[str, str]]
+    """CPU and memory that a pod is sure of."""
+
+    limits: pulumi.Input[Mapping[str, str]]
+    """CPU and memory that a pod uses at most."""
 
     timeoutSeconds: float
     """Longest time for one prediction."""
@@ -179,7 +182,7 @@ class ModelService(pulumi.ComponentResource):
                             pulumi.Output.concat("--digest=", declared["digest"]),
                             f"--timeout_seconds={args['timeoutSeconds']:g}",
                         ],
-                        "resources": {"requests": args["resources"], "limits": args["resources"]},
+                        "resources": {"requests": args["requests"], "limits": args["limits"]},
                     },
                 }
             },

@@ -33,6 +33,8 @@ class MlflowRuntime(pulumi.ComponentResource):
             "image": args["image"],
             "args": ["--model_dir=/mnt/models", "--http_port=8080"],
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+            # Whoever asks why a pod does not start gets the server's last words.
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             # Not ready from the first moment of a stop on, while requests under way are answered.
             "readinessProbe": {
                 "httpGet": {"path": "/v2/health/ready", "port": 8080},

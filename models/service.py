@@ -29,7 +29,8 @@ class Runtime(Declared):
         kind: `mlflow`, our model server (`serving/`), loads any MLflow model.
         replicas: pods per version.
         timeout_seconds: longest time for one prediction.
-        cpu: CPU request of a pod, Kubernetes quantity; the limit is the same.
+        cpu: CPU request of a pod, Kubernetes quantity.
+        cpu_limit: what a pod may use while others leave it free; the same as `cpu` if absent.
         memory: memory request and limit of a pod, Kubernetes quantity.
     """
 
@@ -37,6 +38,7 @@ class Runtime(Declared):
     replicas: int = Field(1, ge=1)
     timeout_seconds: DurationSeconds = Field(30.0, alias="timeout")
     cpu: str = "1"
+    cpu_limit: str | None = Field(None, alias="cpuLimit")
     memory: str = "1Gi"
 
 

@@ -55,7 +55,7 @@ def start_node(layout: Layout, request: Request) -> None:
         raise RuntimeTargetError("\n".join(problems))
     with _locked(layout):
         if status(layout) is None:
-            _clear(layout)
+            stop_node(layout)  # whatever a start or a cluster that was killed left
             kubernetes.write_certificates(layout)
             request.write(layout.request_file)
             _start(layout)
@@ -144,7 +144,6 @@ def _start(layout: Layout) -> None:
             raise RuntimeTargetError(f"the node did not start; see {layout.logs / 'node.log'}")
         time.sleep(0.02)
     _ip(
-        "ip",
         "link",
         "add",
         HOST_LINK,

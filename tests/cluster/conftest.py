@@ -1,18 +1,61 @@
 # pyright: basic
-"""The cluster that these tests run on."""
+"""The cluster that these tests run on: the local one, or one of the user's when asked for by name.
+
+The local one is made anew and deleted at the end, whatever was on it before. Tests that kill and
+delete take the fixture `project`, which is only to be had on the local one.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from local.cluster import control
+from local.cluster.kubectl import Kubectl
+from local.cluster.layout import Layout
+from local.cluster.node import Request
+from local.cluster.programs import NODE_TOOLS, ensure_programs
+from local.commands import run
+from local.tools import Silent
+from tests.project import Project
+
+CONTEXT = "MODELRAMP_TEST_CONTEXT"
+
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> Path:
-    """An admin's kubeconfig."""
-    file = os.environ.get("MODELRAMP_TEST_KUBECONFIG")
-    if not file:
-        pytest.skip("no cluster: MODELRAMP_TEST_KUBECONFIG is not set")
-    return Path(file)
+def kubeconfig(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Path]:
+    """An administrator's kubeconfig."""
+    context = os.environ.get(CONTEXT)
+    if not context:
+        control.down()
+        control.up(Silent())
+        yield Layout.default().kubeconfig
+        control.down()
+        return
+    if not request.config.getoption("--yes-use-this-cluster"):
+        pytest.exit(f"{CONTEXT} is {context}: add --yes-use-this-cluster if you mean it", 1)
+    kubectl = ensure_programs(NODE_TOOLS, Silent())["kubectl"]
+    view = (kubectl, "config", "view", "--minify", "--flatten", f"--context={context}")
+    file = tmp_path_factory.mktemp("context") / "kubeconfig"
+    file.touch(0o600)
+    file.write_text(run(view, folder=Path.cwd(), timeout_seconds=30))
+    yield file
+
+
+@pytest.fixture(scope="session")
+def project(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project on the local cluster; what it deploys is gone with the cluster."""
+    if os.environ.get(CONTEXT):
+        pytest.skip("kills and deletes, so it runs only on the cluster that is made here")
+    return Project(tmp_path_factory.mktemp("project").resolve(), "cluster", kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def kubectl(project: Project, kubeconfig: Path) -> Kubectl:
+    programs = Request.read(Layout.default().request_file).programs
+    return Kubectl(programs["kubectl"], kubeconfig)

@@ -48,6 +48,18 @@ def test_every_version_is_an_inference_service_with_the_same_model_name(fraud):
     assert stable["metadata"]["labels"]["networking.kserve.io/visibility"] == "cluster-local"
 
 
+def test_a_pod_may_use_more_processors_than_it_is_sure_of(declared):
+    runtime = FRAUD.runtime.model_copy(update={"cpu": "200m", "cpu_limit": "1"})
+    service = FRAUD.model_copy(update={"runtime": runtime})
+    args = model_service_args(service, "modelramp-mlflow", STACK.cluster)
+    made = declared(lambda: ModelService("fraud", args))
+    resources = made["fraud-1.4.0"]["spec"]["predictor"]["model"]["resources"]
+    assert resources == {
+        "requests": {"cpu": "200m", "memory": "1Gi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+
+
 def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
     *pinned, kept, split = fraud["fraud-route"]["spec"]["rules"]
     assert [(it["name"], it["weight"]) for it in split["backendRefs"]] == [

@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -17,11 +15,10 @@ import psutil
 import pytest
 from scipy.stats import binomtest
 
-from local.plugins.environment import pulumi_environment
 from local.processes import marked_processes
 from models.stack import load_stack
 from rollout.stack_file import start_rollout
-from tests.embedded.conftest import Project
+from tests.project import Project
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(900)]
 
@@ -117,14 +114,7 @@ def test_the_report_shows_what_the_decisions_stood_on(told, project: Project):
 
 
 def pulumi_up(project: Project, *, wait_expects: int = 0, wait_seconds: int = 60) -> str:
-    subprocess.run(
-        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "local"],
-        cwd=project.root,
-        env={**pulumi_environment(project.home), "PYTHONPATH": str(project.root)},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    project.up()
     waited = project.run(
         "local", "wait", "--timeout-seconds", str(wait_seconds), expect=wait_expects
     )
@@ -134,25 +124,12 @@ def pulumi_up(project: Project, *, wait_expects: int = 0, wait_seconds: int = 60
 @pytest.fixture(scope="module")
 def canary(told, project: Project):
     """Version 2.1.0 at 5% under traffic."""
-    file = project.root / "stacks" / "Pulumi.local.yaml"
     twin = next(it for it in told["versions"] if it["version"] == "2.0.0")
     entry = {key: twin[key] for key in ("uri", "digest", "registry")}
-    start_rollout(file, "biopsy", "2.1.0", entry, now=datetime.now(UTC), why="a twin")
+    start_rollout(project.file, "biopsy", "2.1.0", entry, now=datetime.now(UTC), why="a twin")
     pulumi_up(project)
-    traffic = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "examples.biopsy.traffic", "--rate", "50"),
-            *("--url", project.status()["endpoints"]["gateway"]),
-            *("--rows", str(project.home.path / "rows.json")),
-            *("--report", str(project.home.path / "canary.jsonl")),
-        ],
-        cwd=project.root,
-        env=project.environment(),
-        stdout=subprocess.DEVNULL,
-    )
-    yield project
-    traffic.terminate()
-    traffic.wait(timeout=30)
+    with project.traffic(50):
+        yield project
 
 
 WEIGHTS = {"models/biopsy": {"biopsy-v2-0-0-predictor": 95, "biopsy-v2-1-0-predictor": 5}}
@@ -235,7 +212,7 @@ def test_everything_killed_and_started_again_has_the_same_percentage(canary: Pro
 
 
 def test_a_version_that_never_becomes_ready_gets_no_traffic(canary: Project):
-    file = canary.root / "stacks" / "Pulumi.local.yaml"
+    file = canary.file
     text = file.read_text()
     declared = load_stack(file).services["biopsy"].versions["2.1.0"]
     # The artifact is not what the registry said: the server refuses it.

@@ -1,0 +1,385 @@
+# pyright: basic
+"""The main job on a real Kubernetes with KServe, and what happens when parts of it die."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from ruamel.yaml import YAML
+from scipy.stats import binomtest
+
+from local.cluster.kubectl import Kubectl
+from local.cluster.layout import ENDPOINTS, Layout
+from local.processes import marked_processes
+from models.names import NO_VERSION, VERSION_HEADER
+from models.stack import load_stack
+from rollout.stack_file import start_rollout
+from tests.project import Project
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+GATEWAY = ENDPOINTS["gateway"]
+PREDICT = f"{GATEWAY}/v1/models/biopsy:predict"
+STABLE, CANDIDATE = "biopsy-v2-0-0-predictor", "biopsy-v2-1-0-predictor"
+SPLIT = "service/models/{}/80/http"
+
+
+@pytest.fixture(scope="module")
+def told(project: Project) -> dict[str, Any]:
+    project.run("quickstart", "--cluster", "--keep", timeout_seconds=1000)
+    return json.loads((project.home.path / "quickstart.json").read_text())
+
+
+def moves_of(told: dict[str, Any], version: str) -> list[tuple[int, int, str]]:
+    return [
+        (move["from"], move["to"], move["verdict"])
+        for move in told["moves"]
+        if move["candidate"] == version
+    ]
+
+
+def test_the_good_version_walks_to_100_percent(told):
+    walked = moves_of(told, "2.0.0")
+    assert walked[0] == (0, 5, "start")
+    assert [to for _, to, _ in walked] == [5, 25, 50, 100, 100]
+    assert walked[-1] == (100, 100, "promote")
+
+
+def test_the_broken_version_is_taken_back(told):
+    assert moves_of(told, "3.0.0") == [(0, 5, "start"), (5, 0, "revert")]
+
+
+def test_no_request_was_lost_by_a_move(told):
+    requests = told["requests"]
+    assert requests["lost"] == 0
+    assert requests["sent"] > 10_000
+    assert requests["byVersion"]["1.0.0"]["http_error"] == 0
+    assert requests["byVersion"]["2.0.0"]["http_error"] == 0
+
+
+def test_the_report_is_the_same_as_on_the_embedded_target(told, project: Project):
+    page = (project.home.path / "report.html").read_text()
+    assert "<svg" in page
+    assert "stacks/Pulumi.cluster.yaml" in page
+    assert "modelramp local down --cluster" in page
+    log = project.root / "stacks" / "history" / "cluster" / "biopsy.jsonl"
+    decided = [json.loads(line)["verdict"] for line in log.read_text().splitlines()]
+    assert decided == [move["verdict"] for move in told["moves"]]
+
+
+# From here on a twin of version 2 is the candidate.
+
+
+@pytest.fixture(scope="module")
+def canary(told, project: Project) -> Project:
+    """Version 2.1.0 at 5%."""
+    twin = next(it for it in told["versions"] if it["version"] == "2.0.0")
+    entry = {key: twin[key] for key in ("uri", "digest", "registry")}
+    start_rollout(project.file, "biopsy", "2.1.0", entry, now=datetime.now(UTC), why="a twin")
+    project.up()
+    return project
+
+
+@contextmanager
+def edited(project: Project) -> Generator[Any]:
+    """Yields what the stack file declares of the service, to be changed as a person would."""
+    yaml = YAML()
+    yaml.width = 4096
+    document = yaml.load(project.file.read_text())
+    yield document["config"]["modelramp:services"]["biopsy"]
+    with project.file.open("w") as stream:
+        yaml.dump(document, stream)
+
+
+def declare(project: Project, percent: int) -> None:
+    """Adds a move."""
+    with edited(project) as service:
+        at = datetime.now(UTC).isoformat()
+        service["rollout"]["moves"].append({"percent": percent, "at": at})
+
+
+def weights(kubectl: Kubectl) -> dict[str, int]:
+    route = kubectl.get("httproute/biopsy", "--namespace=models")
+    return {it["name"]: it["weight"] for it in route["spec"]["rules"][-1]["backendRefs"]}
+
+
+def body(project: Project) -> dict[str, Any]:
+    return {"instances": [json.loads((project.home.path / "rows.json").read_text())["rows"][0]]}
+
+
+def answers(project: Project, count: int, **headers: str) -> Counter[str]:
+    """Sends requests; returns how many each version answered."""
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        seen = [
+            client.post(PREDICT, json=body(project), headers=headers).raise_for_status()
+            for _ in range(count)
+        ]
+    return Counter(answer.headers[VERSION_HEADER] for answer in seen)
+
+
+def counted(cluster: str) -> float:
+    """Returns how many requests Prometheus knows that Envoy sent to one of its clusters."""
+    query = f'sum(envoy_cluster_upstream_rq_total{{envoy_cluster_name=~"{cluster}"}})'
+    url = f"{ENDPOINTS['prometheus']}/api/v1/query"
+    answer = httpx.get(url, params={"query": query}, timeout=10, trust_env=False).json()
+    result = answer["data"]["result"]
+    return float(result[0]["value"][1]) if result else 0.0
+
+
+def settled(cluster: str) -> float:
+    """Returns the count once it does not change any more: scrapes lag by a second or two."""
+    last, now = -1.0, counted(cluster)
+    while now != last:
+        time.sleep(2.5)
+        last, now = now, counted(cluster)
+    return now
+
+
+def until_answers(version: str, project: Project) -> None:
+    """Waits until the gateway and a version are back."""
+    give_up_at = time.monotonic() + 180
+    while True:
+        try:
+            answers(project, 1, **{VERSION_HEADER: version})
+        except httpx.HTTPError:
+            assert time.monotonic() < give_up_at, f"{version} is not back"
+            time.sleep(1)
+        else:
+            return
+
+
+def test_kserve_itself_says_that_the_versions_are_ready(canary: Project, kubectl: Kubectl):
+    for name in ("biopsy-v2-0-0", "biopsy-v2-1-0"):
+        service = kubectl.get(f"inferenceservice/{name}", "--namespace=models")
+        conditions = {it["type"]: it["status"] for it in service["status"]["conditions"]}
+        assert conditions["Ready"] == "True"
+        assert conditions["PredictorReady"] == "True"
+        (pod,) = kubectl.get(
+            "pods", "--namespace=models", f"-lserving.kserve.io/inferenceservice={name}"
+        )["items"]
+        (loader,) = pod["spec"]["initContainers"]
+        assert loader["image"].startswith("modelramp.local/storage-initializer:")
+        uri = load_stack(canary.file).services["biopsy"].versions["2.0.0"].uri
+        assert loader["args"] == [uri, "/mnt/models"]
+        (state,) = pod["status"]["initContainerStatuses"]
+        assert state["state"]["terminated"]["reason"] == "Completed"
+
+
+def test_one_url_is_answered_by_every_version_through_every_rule(canary: Project):
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [0.0]}
+    for version in ("1.0.0", "2.0.0", "2.1.0"):
+        header = {VERSION_HEADER: version}
+        assert answers(canary, 3, **header) == {version: 3}
+        for path in ("v1/models/biopsy", "v2/models/biopsy", "v2/models/biopsy/ready"):
+            answer = httpx.get(f"{GATEWAY}/{path}", headers=header, timeout=10, trust_env=False)
+            assert (path, answer.status_code) == (path, 200)
+            assert answer.headers[VERSION_HEADER] == version
+        # The model refuses it, but the model it is.
+        url = f"{GATEWAY}/v2/models/biopsy/infer"
+        answer = httpx.post(
+            url, json={"inputs": [tensor]}, headers=header, timeout=10, trust_env=False
+        )
+        assert (answer.status_code, answer.headers[VERSION_HEADER]) == (400, version)
+    assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
+    assert set(answers(canary, 50, **{VERSION_HEADER: NO_VERSION})) == {"2.0.0", "2.1.0"}
+
+
+def test_traffic_splits_as_declared_and_only_that_is_counted(canary: Project, kubectl: Kubectl):
+    assert weights(kubectl) == {STABLE: 95, CANDIDATE: 5}
+    before = {name: settled(SPLIT.format(name)) for name in (STABLE, CANDIDATE)}
+    seen = answers(canary, 3000)
+    pinned = answers(canary, 100, **{VERSION_HEADER: "2.1.0"})
+    assert pinned == {"2.1.0": 100}
+    assert binomtest(seen["2.1.0"], 3000, 0.05).pvalue > 1e-4
+    after = {name: settled(SPLIT.format(name)) for name in (STABLE, CANDIDATE)}
+    assert after[CANDIDATE] - before[CANDIDATE] == seen["2.1.0"]
+    assert after[STABLE] - before[STABLE] == seen["2.0.0"]
+
+
+def test_shadow_traffic_reaches_the_candidate_and_is_not_counted(canary: Project, kubectl: Kubectl):
+    backend = {"name": CANDIDATE, "port": 80}
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend}}],
+        "backendRefs": [{"name": STABLE, "port": 80}],
+    }
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "shadow", "namespace": "models"},
+        "spec": {
+            "parentRefs": [{"name": "models", "namespace": "gateway"}],
+            "hostnames": ["shadow.example"],
+            "rules": [rule],
+        },
+    }
+    kubectl.apply([route])
+    time.sleep(3)
+    mirror, own = "httproute/models/shadow/rule/.*mirror.*", SPLIT.format(CANDIDATE)
+    before = (settled(mirror), settled(own))
+    assert answers(canary, 200, host="shadow.example") == {"2.0.0": 200}
+    after = (settled(mirror), settled(own))
+    kubectl.run("delete", "httproute/shadow", "--namespace=models")
+    assert (after[0] - before[0], after[1] - before[1]) == (200, 0)
+
+
+def test_no_request_fails_while_weights_move(canary: Project, kubectl: Kubectl):
+    with canary.traffic(200) as report:
+        for percent in (50, 0, 100, 0, 25, 5):
+            time.sleep(2)
+            declare(canary, percent)
+            canary.up()
+            assert weights(kubectl) == {STABLE: 100 - percent, CANDIDATE: percent}
+        time.sleep(2)
+    summary = json.loads(report.read_text().splitlines()[-1])
+    assert summary["summary"]
+    assert summary["sent"] > 3000
+    assert summary["gateway_failures"] == 0
+    assert {version["http_error"] for version in summary["versions"].values()} == {0}
+    assert set(summary["versions"]) == {"2.0.0", "2.1.0"}
+
+
+def test_rollback_takes_seconds(canary: Project):
+    declare(canary, 50)
+    canary.up()
+    assert set(answers(canary, 40)) == {"2.0.0", "2.1.0"}
+    declare(canary, 0)
+    began = time.monotonic()
+    process = canary.pulumi("up", "--yes", "--skip-preview")
+    last = began
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        while process.poll() is None or time.monotonic() - last < 1:
+            answer = client.post(PREDICT, json=body(canary))
+            if answer.headers.get(VERSION_HEADER) == "2.1.0":
+                last = time.monotonic()
+    assert process.wait() == 0
+    print(f"0% at Envoy {last - began:.1f} s after `pulumi up` was typed")  # noqa: T201
+    assert answers(canary, 200) == {"2.0.0": 200}
+    declare(canary, 5)
+    canary.up()
+
+
+def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, kubectl: Kubectl):
+    text = canary.file.read_text()
+    with edited(canary) as service:
+        # The artifact is not what the registry said: the server refuses it.
+        entry = {**service["versions"].pop("2.1.0"), "digest": f"sha256:{'0' * 64}"}
+        service["versions"]["2.2.0"] = entry
+        service["rollout"]["candidate"] = "2.2.0"
+        service["judge"]["readyDeadline"] = "30s"
+    said = canary.up(expect=255)
+    print(said)  # noqa: T201
+    assert "biopsy-v2-2-0" in said
+    assert re.search("digest", said), "the server's own reason"
+    assert weights(kubectl) == {STABLE: 95, CANDIDATE: 5}
+    assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
+    canary.file.write_text(text)
+    canary.up()
+    names = {
+        it["metadata"]["name"]
+        for it in kubectl.get("inferenceservices", "--namespace=models")["items"]
+    }
+    assert names == {"biopsy-v1-0-0", "biopsy-v2-0-0", "biopsy-v2-1-0"}
+
+
+def node_process(name: str) -> psutil.Process:
+    (found,) = [
+        process
+        for process in marked_processes(Layout.default().node)
+        if Path(process.cmdline()[0]).name == name
+    ]
+    return found
+
+
+def test_an_api_server_killed_during_an_up_only_delays_it(canary: Project, kubectl: Kubectl):
+    declare(canary, 25)
+    process = canary.pulumi("up", "--yes", "--skip-preview")
+    time.sleep(1.5)
+    node_process("kube-apiserver").kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert weights(kubectl) == {STABLE: 75, CANDIDATE: 25}
+    assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
+
+
+def containers() -> list[psutil.Process]:
+    """Returns the first process of every container."""
+    return [
+        child
+        for shim in psutil.process_iter(["cmdline"])
+        if shim.info["cmdline"] and "containerd-shim-runc-v2" in shim.info["cmdline"][0]
+        for child in shim.children()
+        if child.name() != "pause"
+    ]
+
+
+def test_killed_containers_come_back_with_the_same_split(canary: Project, kubectl: Kubectl):
+    killed = containers()
+    assert len(killed) >= 8
+    for process in killed:
+        process.kill()
+    for version in ("2.0.0", "2.1.0"):
+        until_answers(version, canary)
+    seen = answers(canary, 1000)
+    assert binomtest(seen["2.1.0"], 1000, 0.25).pvalue > 1e-4
+    assert weights(kubectl) == {STABLE: 75, CANDIDATE: 25}
+
+
+def test_a_cluster_deleted_in_mid_canary_is_made_anew_from_git(canary: Project, kubectl: Kubectl):
+    canary.local("down")
+    assert_nothing_is_left()
+    canary.local("up")
+    # Pulumi's state still knows the objects of the old cluster.
+    canary.up("--refresh")
+    assert weights(kubectl) == {STABLE: 75, CANDIDATE: 25}
+    for version in ("2.0.0", "2.1.0"):
+        until_answers(version, canary)
+    seen = answers(canary, 1000)
+    assert binomtest(seen["2.1.0"], 1000, 0.25).pvalue > 1e-4
+
+
+def assert_nothing_is_left() -> None:
+    layout = Layout.default()
+    assert not list(marked_processes(layout.node))
+    assert not containers()
+    assert not Path("/sys/class/net/modelramp0").exists()
+    assert "modelramp" not in Path("/proc/self/mounts").read_text()
+    assert not list(Path("/sys/fs/cgroup").glob("**/modelramp"))
+    assert not layout.node.exists()
+
+
+def test_an_up_that_was_killed_is_taken_up_again_by_the_next(canary: Project):
+    canary.local("down")
+    for seconds in (2, 6, 14):
+        process = canary.start("local", "up", "--cluster")
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    # And the node itself, with all that runs in it.
+    for process in marked_processes(Layout.default().node):
+        process.kill()
+    canary.local("up")
+    status = canary.status()
+    assert all(it["ready"] for it in status["processes"].values())
+    assert len(status["pods"]) >= 6
+
+
+def test_down_leaves_nothing(canary: Project):
+    interfaces = set(psutil.net_if_addrs())
+    canary.local("down")
+    assert_nothing_is_left()
+    assert set(psutil.net_if_addrs()) == interfaces - {"modelramp0"}
+    assert "nothing was running" in canary.local("down").stdout
