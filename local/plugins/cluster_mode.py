@@ -23,7 +23,7 @@ from local.plugins.manifests import (
     name_of,
     underscored,
 )
-from local.plugins.mode import Call
+from local.plugins.mode import Call, guessed_namespace
 from local.plugins.ownership import CREATOR, entries_to_take, taken_over, without_ignored
 from local.plugins.properties import UNKNOWN, Properties, has_unknown
 from local.plugins.readiness import READY, built_in_check, check_of
@@ -315,14 +315,15 @@ class UnreachableMode:
     def __init__(self, reason: str, options: Options) -> None:
         self._reason = f"the Kubernetes cluster cannot be reached: {reason}"
         self._options = options
+        self._has_warned = False
 
     def problem(self, marked: Properties) -> str | None:
         """Nothing can be said."""
         return None
 
     def namespace(self, manifest: Properties, declared: str | None) -> str | None:
-        """Unknown kinds are taken for namespaced ones, as the official provider does."""
-        return declared or self._options.namespace
+        """There is nobody to ask."""
+        return guessed_namespace(manifest, declared, self._options.namespace)
 
     def fixed(self, live: Properties, new: Properties, field_manager: str) -> list[str]:
         """Nothing can be said."""
@@ -354,7 +355,9 @@ class UnreachableMode:
     def _warned(self, call: Call) -> None:
         if not call.preview:
             raise ApiError(self._reason)
-        call.warn(f"{self._reason}; this preview shows what is declared only")
+        if not self._has_warned:  # once is enough for all objects
+            self._has_warned = True
+            call.warn(f"{self._reason}; this preview shows what is declared only")
 
 
 _FORGET = (

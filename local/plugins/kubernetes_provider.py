@@ -357,7 +357,8 @@ def _cluster_mode(option: Mapping[str, str], cancelled: threading.Event) -> Mode
     try:
         api.version(_SECONDS_FOR_FIRST_CONTACT)
     except (ApiError, KubeconfigError) as error:
-        return UnreachableMode(f"{found.server}: {error}", options(found.namespace))
+        reason = str(error) if found.server in str(error) else f"{found.server}: {error}"
+        return UnreachableMode(reason, options(found.namespace))
     return ClusterMode(api, options(found.namespace))
 
 

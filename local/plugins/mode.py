@@ -8,6 +8,30 @@ from typing import Protocol
 
 from local.plugins.properties import Properties
 
+_CLUSTER_SCOPED = frozenset(
+    {
+        "APIService",
+        "CSIDriver",
+        "CSINode",
+        "CertificateSigningRequest",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "FlowSchema",
+        "IngressClass",
+        "MutatingWebhookConfiguration",
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PriorityClass",
+        "PriorityLevelConfiguration",
+        "RuntimeClass",
+        "StorageClass",
+        "ValidatingWebhookConfiguration",
+        "VolumeAttachment",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -64,3 +88,11 @@ class Mode(Protocol):
     def delete(self, live: Properties, inputs: Properties, call: Call) -> None:
         """Removes an object; one that is gone is no error."""
         ...
+
+
+def guessed_namespace(manifest: Properties, declared: str | None, default: str) -> str | None:
+    """Returns the namespace of an object where no cluster can be asked for the kind's scope.
+
+    Kubernetes' own kinds are known; others are taken for namespaced ones.
+    """
+    return declared if declared or manifest["kind"] in _CLUSTER_SCOPED else default

@@ -10,32 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from local.plugins import rendered
-from local.plugins.mode import Call
+from local.plugins.mode import Call, guessed_namespace
 from local.plugins.properties import Properties, signed_path
-
-_CLUSTER_SCOPED = frozenset(
-    {
-        "APIService",
-        "CSIDriver",
-        "CSINode",
-        "CertificateSigningRequest",
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "CustomResourceDefinition",
-        "FlowSchema",
-        "IngressClass",
-        "MutatingWebhookConfiguration",
-        "Namespace",
-        "Node",
-        "PersistentVolume",
-        "PriorityClass",
-        "PriorityLevelConfiguration",
-        "RuntimeClass",
-        "StorageClass",
-        "ValidatingWebhookConfiguration",
-        "VolumeAttachment",
-    }
-)
 
 
 class RenderMode:
@@ -67,9 +43,7 @@ class RenderMode:
 
     def namespace(self, manifest: Properties, declared: str | None) -> str | None:
         """There is no cluster to ask: Kubernetes' own kinds are known, others are namespaced."""
-        if declared or manifest["kind"] in _CLUSTER_SCOPED:
-            return declared
-        return self._default_namespace
+        return guessed_namespace(manifest, declared, self._default_namespace)
 
     def fixed(self, live: Properties, new: Properties, field_manager: str) -> list[str]:  # noqa: ARG002
         """A file can always be written again."""

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import grpc
+import httpx
 import pytest
 import yaml
 
@@ -478,6 +479,24 @@ class TestApi:
         with pytest.raises(UnreachableError) as caught:
             api.create(widget(), "me", dry_run=False)
         assert caught.value.may_have_arrived
+        assert len(fake.writes()) == 1
+
+    def test_create_is_repeated_when_it_cannot_have_arrived(
+        self, api: ClusterApi, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send, broken = (
+            api._client.request,
+            [httpx.ConnectError("refused"), httpx.ConnectTimeout("")],
+        )
+
+        def request(*arguments: Any, **more: Any) -> httpx.Response:
+            if arguments[0] == "POST" and broken:
+                raise broken.pop()
+            return send(*arguments, **more)
+
+        monkeypatch.setattr(api._client, "request", request)
+        assert api.create(widget(spec={"a": 1}), "me", dry_run=False)["spec"] == {"a": 1}
+        assert broken == []
         assert len(fake.writes()) == 1
 
     def test_deletes_are_repeated_and_may_find_nothing(
@@ -973,7 +992,8 @@ class TestReadiness:
     def test_built_ins(self, kind: str, spec: Manifest, status: Manifest, state: str) -> None:
         def lister(_: str, kind: str, *__: Any, **___: Any) -> list[Manifest]:
             late = {"metadata": {"name": "late"}, "volumeBindingMode": "WaitForFirstConsumer"}
-            return [late] if kind == "StorageClass" else []
+            now = {"metadata": {"name": "now"}, "volumeBindingMode": "Immediate"}
+            return [late, now] if kind == "StorageClass" else []
 
         api_version, _, kind = kind.partition(" ")
         live = {
@@ -1535,11 +1555,14 @@ class Context(grpc.ServicerContext):
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         self.metadata = trailing_metadata
 
-    def init_failed(self) -> Any:
+    def status(self) -> Any:
         ((name, status),) = self.metadata
         assert name == "grpc-status-details-bin"
+        return status_pb2.Status.FromString(status)
+
+    def init_failed(self) -> Any:
         detail = provider_pb2.ErrorResourceInitFailed()
-        assert status_pb2.Status.FromString(status).details[0].Unpack(detail)
+        assert self.status().details[0].Unpack(detail)
         return detail
 
 
@@ -1632,6 +1655,7 @@ class TestProvider:
         assert state["spec"] == {"a": secret("hush")}
         assert state["__fieldManager"].startswith("pulumi-kubernetes-")
         assert detail.reasons[-1] == "condition Ready is False: token [secret] hushed"
+        assert "token [secret] hushed" in context.status().message
 
     def test_errors_hide_secrets(
         self, provider: KubernetesProvider, context: Context, fake: FakeApi
@@ -1709,7 +1733,15 @@ class TestProvider:
         self.configure(provider, context, kubeconfig=config)
         request = provider_pb2.CreateRequest(properties=to_struct(widget()), preview=True)
         assert from_struct(provider.Create(request, context).properties) == widget()
-        assert fake.address in warned[0]
+        provider.Create(request, context)
+        (warning,) = warned
+        assert warning.count(fake.address) == 1
+        check = provider_pb2.CheckRequest(
+            type="kubernetes:core/v1:Namespace",
+            name="n",
+            news=to_struct({"metadata": {"name": "n"}}),
+        )
+        assert from_struct(provider.Check(check, context).inputs)["metadata"] == {"name": "n"}
         with pytest.raises(RuntimeError, match=re.escape(fake.address)):
             self.create(provider, context, widget())
         read = provider_pb2.ReadRequest(
