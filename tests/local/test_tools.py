@@ -167,6 +167,28 @@ class TestPath:
         assert obtain(sample(server), tmp_path, recorder) != program
         assert reason in recorder.notes[0]
 
+    def test_too_new_is_passed_over(self, empty_path: Path, tmp_path: Path) -> None:
+        put_on_path(empty_path, "2.0.0")
+        with pytest.raises(ToolError, match=r"too new: 2\.0\.0, need less than 2\.0") as caught:
+            obtain(sample(None, below=(2, 0)), tmp_path, Recorder())
+        assert "Install sample 1.5 or newer, below 2.0, and put it on PATH" in str(caught.value)
+
+    def test_programs_that_belong_together_are_all_there_or_none_is_used(
+        self, empty_path: Path, tmp_path: Path
+    ) -> None:
+        tool = sample(None, programs=("helper",))
+        put_on_path(empty_path, "2.0.0")
+        with pytest.raises(ToolError, match="PATH: helper not found"):
+            obtain(tool, tmp_path, Recorder())
+        helper = put_on_path(empty_path, "2.0.0", name="helper")
+        assert tools.obtain(tool, tmp_path, Recorder())["helper"] == helper
+
+    def test_a_tool_may_not_be_looked_for_there(self, empty_path: Path, tmp_path: Path) -> None:
+        put_on_path(empty_path, "2.0.0")
+        with pytest.raises(ToolError) as caught:
+            obtain(sample(None, oldest=None), tmp_path, Recorder())
+        assert "PATH" not in str(caught.value)
+
 
 class TestRelease:
     def test_is_checked_unpacked_and_kept(
@@ -227,6 +249,32 @@ class TestRelease:
         with pytest.raises(ToolError, match=reason):
             obtain(sample(server), tmp_path, Recorder())
 
+    def test_may_be_the_program_itself_with_a_digest_beside_it(
+        self, empty_path: Path, server: Server, tmp_path: Path
+    ) -> None:
+        digest = hashlib.sha256(SCRIPT).hexdigest()
+        server.files["/sample"] = SCRIPT
+        server.files["/sample.sha256"] = f"{digest}\n".encode()
+        tool = sample(
+            server,
+            url=f"{server.url}/sample",
+            members=(),
+            checksums_url=f"{server.url}/sample.sha256",
+        )
+        program = obtain(tool, tmp_path, Recorder())
+        assert subprocess.run([program], capture_output=True, check=True).stdout == (
+            b"sample 2.0.0\n"
+        )
+
+    def test_without_one_of_its_programs_is_not_used(
+        self, empty_path: Path, server: Server, tmp_path: Path
+    ) -> None:
+        publish(server, archive(sample=SCRIPT))
+        tool = replace(sample(server), programs=("sample-helper",))
+        with pytest.raises(ToolError, match="does not hold sample-helper"):
+            obtain(tool, tmp_path, Recorder())
+        assert not list(tmp_path.glob("sample*"))
+
     def test_no_network_costs_no_time(self, empty_path: Path, tmp_path: Path) -> None:
         nobody = Server("http://127.0.0.1:9", {}, [])  # the discard port: refused
         started = time.monotonic()
@@ -274,6 +322,31 @@ class TestGo:
         assert total > 1
         assert 1 <= recorder.advanced <= total
         assert recorder.running == 0
+
+    @needs_go
+    def test_brings_further_programs_other_names_and_files(
+        self, module: Path, tmp_path: Path
+    ) -> None:
+        (module / "second").mkdir()
+        (module / "second" / "main.go").write_text("package main\n\nfunc main() { println(2) }\n")
+        (module / "charts" / "deep").mkdir(parents=True)
+        (module / "charts" / "deep" / "values.yaml").write_text("a: 1\n")
+        (module / "charts" / "deep" / "values.yaml").chmod(0o444)
+        go = replace(
+            self.TOOL.go,  # type: ignore[arg-type]
+            others={"second": "hello/second"},
+            kept=("charts",),
+        )
+        tool = replace(self.TOOL, programs=("second", "alias"), go=go)
+        found = tools.obtain(tool, tmp_path / "cache", Recorder())
+        said = {
+            name: subprocess.run([path], capture_output=True, check=True).stderr
+            for name, path in found.items()
+        }
+        assert said == {"hello-modelramp": b"2.0.0\n", "second": b"2\n", "alias": b"2.0.0\n"}
+        kept = found["second"].parent / "charts" / "deep" / "values.yaml"
+        assert kept.read_text() == "a: 1\n"
+        kept.unlink()  # not read-only as in Go's module cache
 
     @needs_go
     def test_broken_source_tells_what_the_compiler_said(self, module: Path, tmp_path: Path) -> None:
