@@ -9,7 +9,8 @@ overwritten, and changed by server-side apply, so that what others set is left t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from local.plugins.cluster_api import ClusterApi, is_owned_by_request
@@ -27,7 +28,14 @@ from local.plugins.mode import Call, guessed_namespace
 from local.plugins.ownership import CREATOR, entries_to_take, taken_over, without_ignored
 from local.plugins.properties import UNKNOWN, Properties, has_unknown
 from local.plugins.readiness import READY, built_in_check, check_of
-from local.plugins.refusals import ApiError, RefusedError, UnreachableError, explain, first_line
+from local.plugins.refusals import (
+    ApiError,
+    CancelledError,
+    RefusedError,
+    UnreachableError,
+    explain,
+    first_line,
+)
 from local.plugins.waiting import NotReadyError, check_safely, timeout_of, until_gone, until_ready
 
 _PROPAGATION = {"orphan": "Orphan", "background": "Background"}  # by annotation; else Foreground
@@ -101,10 +109,11 @@ class ClusterMode:
         """Tries the update without doing it: the server knows what may not change."""
         if has_unknown(new) or not self._exists(new):
             return []
-        try:
-            self._api.apply(dashed(new), field_manager, force=True, dry_run=True)
-        except RefusedError as error:
-            return error.fixed_fields()
+        with _naming(new):
+            try:
+                self._api.apply(dashed(new), field_manager, force=True, dry_run=True)
+            except RefusedError as error:
+                return error.fixed_fields()
         return []
 
     def create(self, manifest: Properties, call: Call) -> Properties | None:
@@ -117,15 +126,15 @@ class ClusterMode:
         manifest = self._placed(manifest)
         if call.preview:
             return self._previewed(manifest, lambda: self._made(manifest, call), _UNKNOWN_OF_NEW)
-        live = self._with_needs(manifest, call)
+        with _naming(manifest):
+            live = self._with_needs(manifest, call)
         return self._awaited(live, manifest, call)
 
     def read(self, identity: Properties) -> Properties | None:
         """Returns the object, or None if it or its kind is gone."""
-        identity = self._placed(identity)
-        if not self._exists(identity):
-            return None
-        live = self._api.get(identity)
+        with _naming(identity):
+            identity = self._placed(identity)
+            live = self._api.get(identity) if self._exists(identity) else None
         return None if live is None else underscored(live)
 
     def check(self, live: Properties) -> None:
@@ -147,19 +156,21 @@ class ClusterMode:
             return self._previewed(
                 manifest, lambda: self._changed(manifest, call), _UNKNOWN_OF_CHANGED
             )
-        live = self._changed(manifest, call)
+        with _naming(manifest):
+            live = self._changed(manifest, call)
         return self._awaited(live, manifest, call)
 
     def delete(self, live: Properties, inputs: Properties, call: Call) -> None:
         """Deletes the object and waits until it is gone."""
-        live = self._placed(live)
-        if not self._exists(live):
-            return
         propagation = annotation_of(inputs, PROPAGATION).lower()
-        self._api.delete(live, _PROPAGATION.get(propagation, "Foreground"))
         skips = annotation_of(inputs, SKIP_AWAIT) == "true"
-        if not (skips and live["kind"] in _SKIP_AWAIT_OF_DELETE):
-            until_gone(self._api, live, timeout_of(inputs, call.seconds), call.tell)
+        with _naming(live):
+            live = self._placed(live)
+            if not self._exists(live):
+                return
+            self._api.delete(live, _PROPAGATION.get(propagation, "Foreground"))
+            if not (skips and live["kind"] in _SKIP_AWAIT_OF_DELETE):
+                until_gone(self._api, live, timeout_of(inputs, call.seconds), call.tell)
 
     def _exists(self, manifest: Properties) -> bool:
         return self._api.resource(manifest["apiVersion"], manifest["kind"]) is not None
@@ -191,6 +202,8 @@ class ClusterMode:
             ):
                 return None
             raise ApiError(explain(error, manifest)) from None
+        except (CancelledError, UnreachableError) as error:
+            raise ApiError(explain(error, manifest)) from None
         # Without a status, what is read from it stays unknown, which it is.
         shown = {key: value for key, value in live.items() if key != "status"}
         metadata = metadata_of(live) | dict.fromkeys(unknown, UNKNOWN)
@@ -205,14 +218,12 @@ class ClusterMode:
             except RefusedError as error:
                 pause = next(pauses, None)
                 if pause is None:
-                    raise ApiError(explain(error, manifest)) from None
+                    raise
                 if error.status == 404:
                     call.tell(f"waiting for what it needs: {first_line(error)}")
                     self._api.sleep(pause)
                 elif error.reason != "AlreadyExists" or not self._is_going(manifest, call):
-                    raise ApiError(explain(error, manifest)) from None
-            except UnreachableError as error:
-                raise ApiError(explain(error, manifest)) from None
+                    raise
 
     def _is_going(self, manifest: Properties, call: Call) -> bool:
         """Waits for an object that is being deleted (not awaited with skipAwait) to be gone."""
@@ -242,26 +253,26 @@ class ClusterMode:
                 if live is None or not is_owned_by_request(live, CREATOR, started):
                     raise
                 return live  # the try that was cut off had made it
-        raise ApiError(f"the connection to {self._api.server} broke again and again")
+        raise ApiError(
+            f"{name_of(manifest)}: the connection to {self._api.server} broke again and again; "
+            "whether it was made is not known"
+        )
 
     def _changed(self, manifest: Properties, call: Call) -> Properties:
-        try:
-            for _ in range(_TRIES_OF_RACES):
-                live = self._api.get(manifest)
-                if live is None:
-                    raise ApiError(
-                        f"{name_of(manifest)} is gone from the cluster: pulumi refresh, or "
-                        "pulumi up --refresh, makes it anew"
-                    )
-                try:
-                    return self._written(manifest, live, call)
-                except RefusedError as error:
-                    # Somebody else was faster, or an earlier try of ours was cut off.
-                    if error.reason != "Conflict" or error.is_conflict:
-                        raise
-            raise ApiError(f"{name_of(manifest)} is changed by others all the time")
-        except (RefusedError, UnreachableError) as error:
-            raise ApiError(explain(error, manifest)) from None
+        for _ in range(_TRIES_OF_RACES):
+            live = self._api.get(manifest)
+            if live is None:
+                raise ApiError(
+                    f"{name_of(manifest)} is gone from the cluster: pulumi refresh, or "
+                    "pulumi up --refresh, makes it anew"
+                )
+            try:
+                return self._written(manifest, live, call)
+            except RefusedError as error:
+                # Somebody else was faster, or an earlier try of ours was cut off.
+                if error.reason != "Conflict" or error.is_conflict:
+                    raise
+        raise ApiError(f"{name_of(manifest)} is changed by others all the time")
 
     def _written(self, manifest: Properties, live: Properties, call: Call) -> Properties:
         if manifest["kind"] == "CustomResourceDefinition":
@@ -302,6 +313,15 @@ class ClusterMode:
             seconds = timeout_of(manifest, call.seconds)
             live = until_ready(self._api, live, check, seconds, call.tell)
         return underscored(live)
+
+
+@contextmanager
+def _naming(manifest: Properties) -> Generator[None]:
+    """Turns what the server says, or that it says nothing, into errors that name the object."""
+    try:
+        yield
+    except (CancelledError, RefusedError, UnreachableError) as error:
+        raise ApiError(explain(error, manifest)) from None
 
 
 class UnreachableMode:

@@ -100,7 +100,11 @@ def _listed(
 def _of_pod(pod: Properties) -> Iterator[str]:
     name = f"pod {metadata_of(pod).get('name')}"
     status = pod.get("status") or {}
-    if status.get("phase") == "Succeeded" or condition_of(pod, "Ready").get("status") == "True":
+    is_going = "deletionTimestamp" in metadata_of(pod)
+    is_fine = (
+        status.get("phase") == "Succeeded" or condition_of(pod, "Ready").get("status") == "True"
+    )
+    if is_going or is_fine:
         return
     if status.get("phase") == "Failed" and status.get("reason"):
         yield f"{name}: {_with_message(status['reason'], status)}"

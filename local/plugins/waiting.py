@@ -72,31 +72,33 @@ def until_ready(
         NotReadyError: it is not in time, has failed, was deleted, or the wait was cancelled.
     """
     clock = _Clock(seconds, tell)
-    latest, found = live, check_safely(check, live, api)
-    while found.state == "waiting":
-        clock.tell(_progress(api, latest, found, clock))
-        try:
+    latest, found = live, Readiness("waiting", "it was written just now")
+    try:
+        found = check_safely(check, live, api)
+        while found.state == "waiting" and not clock.is_over():
+            clock.tell(_progress(api, latest, found, clock))
             api.sleep(clock.pause())
-            seen = api.get(latest)
-            if seen is None or metadata_of(seen).get("uid") != metadata_of(live).get("uid"):
-                raise NotReadyError(f"{name_of(live)} was deleted while it was awaited", latest, [])
-            latest, found = seen, check_safely(check, seen, api)
-        except CancelledError:
-            message = f"{name_of(live)} is there, but not ready; the wait was cancelled"
-            raise NotReadyError(f"{message}: {found.message}", latest, []) from None
-        except (RefusedError, UnreachableError) as error:
-            message = f"{name_of(live)} is there, but whether it is ready cannot be seen"
-            raise NotReadyError(f"{message}: {error}", latest, []) from None
-        if found.state == "waiting" and clock.is_over():
-            message = (
-                f"{name_of(live)} is there, but not ready after {seconds:g} s: {found.message}"
-            )
-            raise NotReadyError(message, latest, reasons(latest, api.list))
-    if found.state == "failed":
-        message = f"{name_of(live)} is there, but {found.message}"
+            latest = _seen_again(api, latest)
+            found = check_safely(check, latest, api)
+    except CancelledError:
+        message = f"{name_of(live)} is there, but not ready; the wait was cancelled"
+        raise NotReadyError(f"{message}: {found.message}", latest, []) from None
+    except (RefusedError, UnreachableError) as error:
+        message = f"{name_of(live)} is there, but whether it is ready cannot be seen"
+        raise NotReadyError(f"{message}: {error}", latest, []) from None
+    if found.state != "ready":
+        late = f"not ready after {seconds:g} s: " if found.state == "waiting" else ""
+        message = f"{name_of(live)} is there, but {late}{found.message}"
         raise NotReadyError(message, latest, reasons(latest, api.list))
     clock.clear()
     return latest
+
+
+def _seen_again(api: ClusterApi, live: Properties) -> Properties:
+    seen = api.get(live)
+    if seen is None or metadata_of(seen).get("uid") != metadata_of(live).get("uid"):
+        raise NotReadyError(f"{name_of(live)} was deleted while it was awaited", live, [])
+    return seen
 
 
 def check_safely(check: Check, live: Properties, api: ClusterApi) -> Readiness:

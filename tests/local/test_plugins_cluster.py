@@ -1128,6 +1128,11 @@ class TestReasons:
         ready = [condition("Ready", "True")]
         assert self.why(conditions=ready, containerStatuses=[restarted]) == []
         assert self.why(phase="Succeeded") == []
+        top = self.owned("Deployment", "d")
+        bad = [{"name": "main", "state": {"waiting": {"reason": "Bad"}}}]
+        going = self.pod(top, containerStatuses=bad)
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        assert reasons(top, self.lister(going)) == []
 
     def test_pods_are_found_through_all_owners_and_no_others(self) -> None:
         top = self.owned("InferenceService", "fraud")
@@ -1297,6 +1302,15 @@ class TestWaiting:
             self.wait(api, live, seconds=60)
         assert time.monotonic() - started < 2
 
+    def test_cancel_at_the_first_look_loses_no_object(
+        self, api: ClusterApi, cancelled: threading.Event
+    ) -> None:
+        live = widget(spec={"selector": {"a": "b"}}) | {"apiVersion": "v1", "kind": "Service"}
+        cancelled.set()
+        with pytest.raises(NotReadyError, match="the wait was cancelled") as caught:
+            self.wait(api, live)
+        assert caught.value.live == live
+
     @pytest.mark.parametrize("again", [False, True])
     def test_deleted_meanwhile(self, api: ClusterApi, fake: FakeApi, again: bool) -> None:
         live = self.live(fake)
@@ -1447,6 +1461,35 @@ class TestClusterMode:
         fake.on_apply = lambda _: answer
         mode = ClusterMode(api, Options(upsert=True))
         assert mode.create(widget(), Call(preview=True)) is None
+
+    def test_preview_of_an_update_falls_back_too(self, mode: ClusterMode, fake: FakeApi) -> None:
+        fake.keep(widget(), "x", "Apply", dry=False)
+        fake.on_apply = lambda _: (403, {"reason": "Forbidden"})
+        assert mode.update(widget(), widget(), Call(preview=True)) is None
+
+    def test_errors_name_the_object(
+        self, api: ClusterApi, mode: ClusterMode, fake: FakeApi, cancelled: threading.Event
+    ) -> None:
+        fake.keep(widget(), "x", "Apply", dry=False)
+        api.resource("demo/v1", "Widget")
+        api._patience = 0
+        calls: list[Callable[[], object]] = [
+            lambda: mode.create(widget(), Call()),
+            lambda: mode.create(widget(), Call(preview=True)),
+            lambda: mode.read(widget()),
+            lambda: mode.update(widget(), widget(), Call()),
+            lambda: mode.update(widget(), widget(), Call(preview=True)),
+            lambda: mode.delete(widget(), widget(), Call()),
+            lambda: mode.fixed(widget(), widget(), "mine"),
+        ]
+        fake.stop()
+        for call in calls:
+            with pytest.raises(ApiError, match=r"^Widget models/w: no answer"):
+                call()
+        cancelled.set()
+        for call in calls:
+            with pytest.raises(ApiError, match=r"^Widget models/w: cancelled"):
+                call()
 
     def test_preview_of_unknown_values_and_kinds_asks_nobody(
         self, mode: ClusterMode, fake: FakeApi
