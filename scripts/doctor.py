@@ -31,16 +31,16 @@ def doctor(
     stack: Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check that a stack's target has what it needs, and say how to get what is missing.
+    """Check that a stack's target has what it needs.
 
-    Looks at this machine, and for a stack with target cluster at Kubernetes (the context of the
-    stack, else KUBECONFIG's current one), KServe, the Gateway, Prometheus and the models'
-    namespace. Says all problems at once. Reads only: nothing is changed anywhere.
+    Says what is missing or wrong, why it matters and how to get it; all
+    problems at once. Looks at this machine; with target cluster also at
+    Kubernetes (the stack's context, else the kubeconfig's current one),
+    KServe, the Gateway, Prometheus and the namespace of the models. Reads
+    only. What each check is about: docs/clusters.md.
 
-    What each check is about, and how to prepare a cluster: docs/clusters.md.
-
-    Exit code 0 if all that is needed is there, 1 otherwise; warnings do not count. What is needed
-    and could not be checked counts as a problem.
+    Exit code 0 if all that is needed is there, 1 otherwise: also if it could
+    not be checked. Warnings do not count.
     """
     home = Home.find()
     file = stack_path(home.root, stack)

@@ -1,0 +1,69 @@
+# pyright: basic
+"""docs/clusters.md says of every check what doctor says."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import local.doctor
+from local.cluster import programs
+from local.doctor.findings import Requirement
+from local.tools import TOOLS
+
+REPOSITORY = Path(__file__).parents[3]
+TEXT = (REPOSITORY / "docs" / "clusters.md").read_text(encoding="utf-8")
+
+
+def requirements() -> list[Requirement]:
+    modules = [
+        importlib.import_module(f"local.doctor.{it.name}")
+        for it in pkgutil.iter_modules(local.doctor.__path__)
+    ]
+    values = [value for module in modules for value in vars(module).values()]
+    values += [child for value in values if isinstance(value, dict) for child in value.values()]
+    return [value for value in values if isinstance(value, Requirement)]
+
+
+def test_every_check_has_a_line_and_every_line_a_check():
+    section = TEXT[: TEXT.index("### Rights")]
+    cells = re.findall(r"^\| ([^|]+) \| [^|]+ \| [^|]+ \|$", section, re.MULTILINE)
+    lines = {name for cell in cells for name in cell.split(", ")} - {"check"}
+    checks = {it.name + ("" if it.needed else " (warning)") for it in requirements()}
+    assert lines == checks
+    assert len(checks) > 30
+
+
+def test_names_are_unique():
+    made = {id(it): it.name for it in requirements()}
+    assert len(made) == len(set(made.values()))
+
+
+def test_every_section_that_a_remedy_names_is_there():
+    headings = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    sources = [*(REPOSITORY / "local" / "doctor").glob("*.py"), REPOSITORY / "docs" / "clusters.md"]
+    named = {
+        anchor
+        for source in sources
+        for anchor in re.findall(r"(?:clusters\.md|\]\()#([a-z-]+)", source.read_text("utf-8"))
+    }
+    assert {"rights", "rights-to-look", "prometheus", "artifacts", "server-image"} <= named
+    assert named <= anchors
+
+
+def test_the_tested_versions_are_those_of_the_local_cluster():
+    section = TEXT[TEXT.index("## Tested versions") : TEXT.index("## The local cluster")]
+    etcd = next(tool for tool in programs.NODE_TOOLS if tool.name == "etcd")
+    for version in (
+        programs.KUBERNETES_VERSION,
+        programs.KSERVE_VERSION,
+        programs.ENVOY_GATEWAY_VERSION,
+        programs.PROMETHEUS_OPERATOR_VERSION,
+        TOOLS["envoy"].version,
+        TOOLS["prometheus"].version,
+        etcd.version,
+    ):
+        assert version in section
