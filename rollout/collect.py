@@ -177,11 +177,13 @@ def total(series: Series, intervals: int, *, beside: Series | None = None) -> Fl
 
 
 def effective_weights(percents: Floats, settle_seconds: float, step_seconds: float) -> Floats:
-    """Returns the percentage that held through each interval and for the settle time before it.
+    """Returns the percentage that held through each interval and for the settle time around it.
+
+    The route changes before the record of it does, by as long as Prometheus takes to load a rule.
 
     Args:
         percents: recorded percentage at the edges, shape (T + 1,); NaN where missing.
-        settle_seconds: time after a change of which nothing counts.
+        settle_seconds: time before and after a change of which nothing counts.
         step_seconds: width of an interval.
 
     Returns:
@@ -191,7 +193,7 @@ def effective_weights(percents: Floats, settle_seconds: float, step_seconds: flo
     weights = np.where(percents[:-1] == percents[1:], percents[1:], np.nan)
     changed = np.flatnonzero(percents[:-1] != percents[1:])  # NaN differs from everything
     for index in changed:
-        weights[index : index + 1 + lag] = np.nan
+        weights[max(index - lag, 0) : index + 1 + lag] = np.nan
     # Before the first recorded sample nothing is known; the first move itself is a change.
     weights[:lag] = np.nan
     return weights

@@ -319,7 +319,9 @@ def _fitted(item: Object, authority: str) -> Object:
             manager[probe] |= {"initialDelaySeconds": 2, "periodSeconds": 2}
     elif item["metadata"]["name"] == "inferenceservice-config":
         ingress = json.loads(item["data"]["ingress"])
-        ingress |= {"enableGatewayApi": True, "disableIngressCreation": True}
+        ingress |= dict.fromkeys(
+            ("disableIngressCreation", "disableIstioVirtualHost", "enableGatewayApi"), True
+        )
         item["data"]["ingress"] = json.dumps(ingress)
     return item
 

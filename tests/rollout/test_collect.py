@@ -47,8 +47,8 @@ def test_the_first_failures_count_though_their_series_begins_with_them():
 def test_weights_count_only_once_they_have_settled():
     recorded = np.array([NAN, 5, 5, 5, 5, 5, 25, 25, 25, 25])
     got = effective_weights(recorded, settle_seconds=10, step_seconds=10)
-    # Unknown, then one interval to settle; the interval of the change and one after.
-    np.testing.assert_array_equal(got, [NAN, NAN, 5, 5, 5, NAN, NAN, 25, 25])
+    # Unknown, then one interval to settle; the interval of the change, one before and one after.
+    np.testing.assert_array_equal(got, [NAN, NAN, 5, 5, NAN, NAN, NAN, 25, 25])
 
 
 class Recorded:
