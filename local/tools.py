@@ -79,6 +79,16 @@ class Silent:
         """Shows nothing."""
 
 
+@contextmanager
+def shown(progress: Progress, description: str, total: float | None, unit: str) -> Generator[None]:
+    """Shows a piece of work while the block runs; see `Progress.start`."""
+    progress.start(description, total, unit)
+    try:
+        yield
+    finally:
+        progress.done()
+
+
 @dataclass(frozen=True)
 class Release:
     """An official release: one archive per platform.
@@ -363,21 +373,12 @@ def _locked(folder: Path, tool: Tool, progress: Progress) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with _shown(progress, f"Waiting for another run that fetches {tool.name}", None, ""):
+        with shown(progress, f"Waiting for another run that fetches {tool.name}", None, ""):
             lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _shown(progress: Progress, description: str, total: float | None, unit: str) -> Generator[None]:
-    progress.start(description, total, unit)
-    try:
-        yield
-    finally:
-        progress.done()
 
 
 # --- what is there already
@@ -488,7 +489,7 @@ def _download(url: str, file: Path, description: str, progress: Progress) -> str
             total = response.headers.get("Content-Length")
             sha256 = hashlib.sha256()
             with (
-                _shown(progress, description, float(total) if total else None, "bytes"),
+                shown(progress, description, float(total) if total else None, "bytes"),
                 file.open("wb") as stream,
             ):
                 for chunk in response.iter_bytes():
@@ -540,7 +541,7 @@ def _from_debian(tool: Tool, packages: DebianPackages, staging: Path, progress: 
     """Unpacks the packages: installed ones would start services that listen on all interfaces."""
     with (
         tempfile.TemporaryDirectory(prefix="modelramp-debian-") as temporary,
-        _shown(progress, f"Fetching Debian's {packages.packages[0]}", None, ""),
+        shown(progress, f"Fetching Debian's {packages.packages[0]}", None, ""),
     ):
         try:
             files = debian.download(packages.packages, Path(temporary), with_dependencies=False)
@@ -578,14 +579,14 @@ def _from_go(tool: Tool, go: GoModule, staging: Path, progress: Progress) -> Non
     folder = _GO_FOLDER / go.folder
     flags = ["-mod=readonly", "-trimpath", f"-tags={go.tags}"]
     modules = _module_count(folder / "go.sum")
-    with _shown(progress, f"Downloading the sources of {tool.name}", modules, "modules"):
+    with shown(progress, f"Downloading the sources of {tool.name}", modules, "modules"):
         packages = _run(
             ["go", "list", "-deps", *flags, go.package, *go.others.values()],
             folder,
             on_error_line=lambda line: _advance_on_download(line, progress),
         )
     total = packages.count("\n")
-    with _shown(progress, f"Building {tool.name} {tool.version}", total, "packages"):
+    with shown(progress, f"Building {tool.name} {tool.version}", total, "packages"):
         for name, package in {tool.name: go.package, **go.others}.items():
             _run(
                 [

@@ -40,10 +40,7 @@ def up(on_cluster: OnCluster = False) -> None:
     a failure, it goes on where it was.
     """
     target = target_of(Home.find(), on_cluster=on_cluster)
-    progress = ToolProgress(ERRORS)
-    with working(f"Starting {target.parts}"):
-        endpoints = target.up(progress)
-    _show(endpoints)
+    _show(target.up(ToolProgress(ERRORS)))
     CONSOLE.print(
         f'For `pulumi` by hand: [bold]eval "$(modelramp local env{target.option})"[/bold]'
     )

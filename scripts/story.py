@@ -104,7 +104,7 @@ def tell(target: Target, story: Story) -> None:
     # Processes would be started for what is left of it; a cluster must be there to be cleaned.
     if target.kubeconfig is None and any(home.manifests.glob("*/*.yaml")):
         clean()
-    with story.phase("start", f"Starting {target.parts}"):
+    with _timed(story, "start"):
         endpoints = target.up(progress)
     if target.kubeconfig is not None:
         clean()

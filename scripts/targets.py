@@ -16,7 +16,7 @@ from local.cluster.layout import ENDPOINTS, Layout
 from local.embedded import control as embedded
 from local.embedded.runtime import Binaries
 from local.home import Home
-from local.tools import Progress, ensure
+from local.tools import Progress, ensure, shown
 from models.errors import RuntimeTargetError
 
 ANSWER_TIMEOUT_SECONDS = 60.0
@@ -35,9 +35,6 @@ class Target(ABC):
 
     option: ClassVar[str]
     """What picks it among the options of `modelramp local`."""
-
-    parts: ClassVar[str]
-    """What it starts, in words."""
 
     home: Home
 
@@ -72,7 +69,6 @@ class EmbeddedTarget(Target):
 
     stack = "local"
     option = ""
-    parts = "Envoy, Prometheus, MLflow and the artifact store"
 
     def up(self, progress: Progress) -> dict[str, str]:
         """See `Target`."""
@@ -81,7 +77,8 @@ class EmbeddedTarget(Target):
             prometheus=ensure("prometheus", progress),
             versitygw=ensure("versitygw", progress),
         )
-        return embedded.up(self.home, binaries)["endpoints"]
+        with shown(progress, "Starting Envoy, Prometheus, MLflow and the artifact store", None, ""):
+            return embedded.up(self.home, binaries)["endpoints"]
 
     def down(self) -> int:
         """See `Target`."""
@@ -107,7 +104,6 @@ class ClusterTarget(Target):
 
     stack = "cluster"
     option = " --cluster"
-    parts = "Kubernetes with KServe, Envoy Gateway, Prometheus, MLflow and the artifact store"
 
     def up(self, progress: Progress) -> dict[str, str]:
         """See `Target`."""

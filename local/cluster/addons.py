@@ -38,7 +38,7 @@ from local.cluster.programs import (
 from local.commands import run
 from local.files import write_json
 from local.stores import REGION, Credentials
-from local.tools import TOOLS, Progress
+from local.tools import TOOLS, Progress, shown
 from models.metric_sources import METRIC_SOURCES
 
 _MANIFESTS = Path(__file__).with_name("manifests")
@@ -117,8 +117,7 @@ def apply(layout: Layout, kubectl: Kubectl, wanted: Sequence[Addon], progress: P
         applied = json.loads(layout.steps_file.read_text())
     except FileNotFoundError:
         applied = {}
-    progress.start("Installing what models need on Kubernetes", len(wanted), "parts")
-    try:
+    with shown(progress, "Installing what models need on Kubernetes", len(wanted), "parts"):
         for addon in wanted:
             if applied.get(addon.name) != addon.digest:
                 kubectl.apply(addon.objects)
@@ -126,8 +125,6 @@ def apply(layout: Layout, kubectl: Kubectl, wanted: Sequence[Addon], progress: P
                 write_json(layout.steps_file, applied)
             _wait(kubectl, addon)
             progress.advance(1)
-    finally:
-        progress.done()
 
 
 def _wait(kubectl: Kubectl, addon: Addon) -> None:

@@ -13,7 +13,7 @@ from local.cluster.layout import ENDPOINTS, STORE_PORT, Layout, address
 from local.cluster.node import Request
 from local.cluster.programs import IMAGE_TOOLS, NODE_TOOLS, ensure_programs
 from local.stores import client_environment
-from local.tools import Progress
+from local.tools import Progress, shown
 from models.errors import RuntimeTargetError, ToolError
 
 _KEY_LABEL = "modelramp.dev/key"
@@ -35,7 +35,8 @@ def up(progress: Progress) -> dict[str, str]:
     programs = ensure_programs((*NODE_TOOLS, *IMAGE_TOOLS), progress)
     images = build_images(programs, progress)
     pause = next(image.reference for image in images if "/pause:" in image.reference)
-    machine.start_node(layout, Request(programs, pause))
+    with shown(progress, "Starting Kubernetes", None, ""):
+        machine.start_node(layout, Request(programs, pause))
     _take_images(Images(layout, programs["ctr"]), images, progress)
     kubectl = Kubectl(programs["kubectl"], layout.kubeconfig)
     addons.apply(layout, kubectl, addons.addons(layout, programs), progress)
@@ -85,14 +86,11 @@ def _take_images(images: Images, built: Sequence[BuiltImage], progress: Progress
     missing = [image for image in built if image.key not in had.get(image.reference, "")]
     if not missing:
         return
-    progress.start("Importing images", len(missing), "images")
-    try:
+    with shown(progress, "Importing images", len(missing), "images"):
         for image in missing:
             images.take(image.archive)
             images.label(image.reference, _KEY_LABEL, image.key)
             progress.advance(1)
-    finally:
-        progress.done()
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
