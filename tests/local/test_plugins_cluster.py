@@ -176,7 +176,9 @@ class FakeApi:
         if method == "GET":
             return 200, {"items": list(self.objects.values())}
         if method == "DELETE":
-            found = self.objects.pop(name, None)
+            found = self.objects.get(name, {})
+            if not found.get("metadata", {}).get("finalizers"):
+                self.objects.pop(name, None)
             return (200, {}) if found else (404, {"message": "gone", "reason": "NotFound"})
         if method == "POST":
             name = body["metadata"]["name"]
@@ -1578,6 +1580,23 @@ class TestClusterMode:
         fake.kinds = []
         mode._api._resources.clear()
         mode.delete(widget(), inputs, Call())
+
+    def test_delete_waits_but_for_some_kinds_that_skip(
+        self, mode: ClusterMode, fake: FakeApi
+    ) -> None:
+        fake.kinds.append({"name": "widgets", "kind": "Job", "namespaced": True})
+        for kind, waits in (("Widget", True), ("Job", False)):
+            held = widget(metadata=annotated(skipAwait="true") | {"finalizers": ["a/b"]})
+            held["kind"] = kind
+            fake.keep(held, "x", "Update", dry=False)
+            if waits:
+                with pytest.raises(ApiError, match="finalizers hold it"):
+                    mode.delete(held, held, Call(seconds=0.1))
+            else:
+                mode.delete(held, held, Call(seconds=0.1))
+        held["metadata"]["annotations"] = {}
+        with pytest.raises(ApiError, match="finalizers hold it"):
+            mode.delete(held, held, Call(seconds=0.1))
 
     def test_kind_that_is_gone_reads_as_gone(self, mode: ClusterMode, fake: FakeApi) -> None:
         fake.keep(widget(), "x", "Update", dry=False)
