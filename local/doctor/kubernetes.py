@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from local.cluster import machine
@@ -166,8 +165,7 @@ def local_node(now: Mapping[str, Any] | None) -> Finding:
     """
     if now is None:
         return LOCAL_NODE.unknown(
-            f"{Path('~') / '.cache/modelramp'} of this user knows of no running node; "
-            "another user, or another machine, runs it",
+            "~/.cache/modelramp knows of no running node: another user or machine runs it",
             needed=False,
         )
     waiting = [name for name, process in now["processes"].items() if not process["ready"]]

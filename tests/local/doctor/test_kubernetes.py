@@ -1,6 +1,9 @@
 # pyright: basic
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from local.cluster.layout import ENDPOINTS
@@ -77,17 +80,20 @@ def test_a_namespace_that_is_not_there_or_being_deleted():
     assert checked(cluster)["namespace"].saw == DENIED.why
 
 
+def declared_kinds() -> set[tuple[str, str]]:
+    """Returns the API groups and resources that `components/` makes objects of."""
+    sources = (Path(__file__).parents[3] / "components").glob("*.py")
+    made = re.findall(
+        r'api_version="([^/"]+)/[^"]+",\s+kind="([^"]+)"', "\n".join(map(Path.read_text, sources))
+    )
+    return {(group, f"{kind.lower()}s") for group, kind in made}
+
+
 def test_rights_are_asked_for_all_that_is_declared_and_denied_ones_named():
+    assert len(declared_kinds()) == 5
     cluster = FakeCluster()
     assert checked(cluster)["rights"].state is State.OK
-    declared = {(group, resource) for _, group, resource in cluster.asked}
-    assert declared == {
-        ("serving.kserve.io", "inferenceservices"),
-        ("serving.kserve.io", "servingruntimes"),
-        ("gateway.networking.k8s.io", "httproutes"),
-        ("monitoring.coreos.com", "podmonitors"),
-        ("monitoring.coreos.com", "prometheusrules"),
-    }
+    assert {(group, resource) for _, group, resource in cluster.asked} == declared_kinds()
     cluster.forbidden = {("patch", "httproutes"), ("delete", "httproutes")}
     found = checked(cluster)["rights"]
     assert (found.state, found.saw) == (State.MISSING, "not allowed: patch, delete httproutes")
