@@ -55,7 +55,7 @@ class Addon:
     Attributes:
         name: shown while it is applied.
         objects: in the order in which they are applied.
-        available: `namespace/name` of Deployments that must be available before what follows.
+        available: `namespace/name` of Deployments that must be available in the end.
         conditions: further conditions to wait for, as `(condition, resource, namespace)`.
     """
 
@@ -110,6 +110,8 @@ def addons(layout: Layout, programs: Mapping[str, Path]) -> list[Addon]:
 def apply(layout: Layout, kubectl: Kubectl, wanted: Sequence[Addon], progress: Progress) -> None:
     """Applies what is not applied yet, and waits until all of it is there.
 
+    What needs something that is still starting is applied again until it is taken.
+
     Raises:
         ToolError: something was refused, or did not become available in time.
     """
@@ -117,12 +119,14 @@ def apply(layout: Layout, kubectl: Kubectl, wanted: Sequence[Addon], progress: P
         applied = json.loads(layout.steps_file.read_text())
     except FileNotFoundError:
         applied = {}
-    with shown(progress, "Installing what models need on Kubernetes", len(wanted), "parts"):
+    with shown(progress, "Installing what models need on Kubernetes", 2 * len(wanted), "steps"):
         for addon in wanted:
             if applied.get(addon.name) != addon.digest:
                 kubectl.apply(addon.objects)
                 applied[addon.name] = addon.digest
                 write_json(layout.steps_file, applied)
+            progress.advance(1)
+        for addon in wanted:
             _wait(kubectl, addon)
             progress.advance(1)
 

@@ -15,8 +15,7 @@ import pytest
 
 from local.cluster import control
 from local.cluster.kubectl import Kubectl
-from local.cluster.layout import Layout
-from local.cluster.node import Request
+from local.cluster.layout import NODE_LABEL, Layout
 from local.cluster.programs import NODE_TOOLS, ensure_programs
 from local.commands import run
 from local.tools import Silent
@@ -48,14 +47,15 @@ def kubeconfig(
 
 
 @pytest.fixture(scope="session")
-def project(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project on the local cluster; what it deploys is gone with the cluster."""
-    if os.environ.get(CONTEXT):
-        pytest.skip("kills and deletes, so it runs only on the cluster that is made here")
-    return Project(tmp_path_factory.mktemp("project").resolve(), "cluster", kubeconfig)
+def kubectl(kubeconfig: Path) -> Kubectl:
+    return Kubectl(ensure_programs(NODE_TOOLS, Silent())["kubectl"], kubeconfig)
 
 
 @pytest.fixture(scope="session")
-def kubectl(project: Project, kubeconfig: Path) -> Kubectl:
-    programs = Request.read(Layout.default().request_file).programs
-    return Kubectl(programs["kubectl"], kubeconfig)
+def project(
+    kubeconfig: Path, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """A project on the local cluster; what it deploys is gone with the cluster."""
+    if not kubectl.get("nodes", f"--selector={NODE_LABEL}=true")["items"]:
+        pytest.skip("kills and deletes, so it runs only on the cluster that is made here")
+    return Project(tmp_path_factory.mktemp("project").resolve(), "cluster", kubeconfig)
