@@ -144,7 +144,12 @@ def _refusal(error: RefusedError) -> Unreadable:
 def _silence(access: Access) -> Unreadable | None:
     """Returns why there is no answer at all, soon: reads of single objects are given more time."""
     try:
-        with httpx.Client(verify=access.tls, proxy=access.proxy, timeout=TIMEOUT_SECONDS) as client:
+        with httpx.Client(
+            verify=access.tls,
+            proxy=access.proxy,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=_may_have_a_proxy(access.server),
+        ) as client:
             name = access.server_name
             extensions = {"sni_hostname": name} if name else {}
             client.get(f"{access.server}/version", extensions=extensions)

@@ -120,6 +120,7 @@ def test_a_stack_for_this_machine_asks_no_cluster(project: Path):
     found = examined(project, text.replace('prometheus: "http://prometheus", ', ""))
     assert {it.subject for it in found.values()} == {"machine"}
     assert "loopback ports" in found
+    assert not found["stack file"].is_problem
 
 
 def test_a_context_that_is_not_there_is_told_once_and_explains_the_rest(

@@ -157,8 +157,9 @@ def test_retries_are_wished_for_on_the_gateway():
     found = checked(cluster)["retries"]
     assert found.state is State.MISSING
     assert found.is_warning
+    cluster.one("BackendTrafficPolicy")["spec"]["retry"] = {"numRetries": 3}
+    assert checked(cluster)["retries"].saw == "3 on defaults"
     cluster.one("BackendTrafficPolicy")["spec"] |= {
-        "retry": {},
         "targetRefs": [{"kind": "Gateway", "name": "another"}],
     }
     assert checked(cluster)["retries"].state is State.MISSING

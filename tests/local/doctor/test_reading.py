@@ -143,7 +143,7 @@ def test_an_api_server_that_refuses_connections_is_asked_once():
             assert answer.why.startswith(f"{url} does not answer in 5 s")
 
 
-def test_one_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch):
+def test_one_that_never_answers_is_given_up_and_not_asked_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "TIMEOUT_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -152,9 +152,20 @@ def test_one_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert isinstance(cluster(url).list("v1", "Node"), Unreadable)
         metrics = PrometheusMetrics(url)
-        for path in ("query", "query", "query"):
-            assert isinstance(metrics.ask(path), Unreadable)
+        first = metrics.ask("query")
+        assert isinstance(first, Unreadable)
         assert time.monotonic() - began < 1
+        monkeypatch.setattr(reading.httpx, "get", lambda *_, **__: pytest.fail("asked again"))
+        assert metrics.ask("query") == first
+
+
+def test_a_proxy_is_never_asked_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert cluster(server.url).version() == "v1.34.4"
+    assert PrometheusMetrics(server.url).ask("query") == {"result": []}
 
 
 def test_without_a_way_to_the_cluster_every_answer_says_why():
