@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ def _samples_of_one(
     if not series:
         return []
     labels = ",".join(
-        f'{name}="{value}"' for name, value in series[0]["metric"].items() if name != "__name__"
+        f"{name}={json.dumps(value)}" for name, value in series[0]["metric"].items() if name != "__name__"
     )
     found = _result(metrics.ask("query", query=f"{_ENVOY}{{{labels}}}[5m]"))
     if isinstance(found, Unreadable):
