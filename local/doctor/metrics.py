@@ -148,7 +148,9 @@ def _samples_of_one(
     if not series:
         return []
     labels = ",".join(
-        f"{name}={json.dumps(value)}" for name, value in series[0]["metric"].items() if name != "__name__"
+        f"{name}={json.dumps(value)}"
+        for name, value in series[0]["metric"].items()
+        if name != "__name__"
     )
     found = _result(metrics.ask("query", query=f"{_ENVOY}{{{labels}}}[5m]"))
     if isinstance(found, Unreadable):
