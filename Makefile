@@ -55,6 +55,7 @@ test: check ## everything, also end to end on the embedded target
 
 .PHONY: test-cluster
 test-cluster: install ## end to end on a real Kubernetes made anew on this machine (root)
+	$(BIN)/modelramp local fetch --cluster
 	$(BIN)/pytest -q -m cluster tests
 
 .PHONY: lock

@@ -89,6 +89,28 @@ def shown(progress: Progress, description: str, total: float | None, unit: str) 
         progress.done()
 
 
+@contextmanager
+def locked(file: Path, what: str, progress: Progress) -> Generator[None]:
+    """Waits for another run that does the same, and shows that it does.
+
+    Args:
+        file: the lock; its folder is made.
+        what: the other run does, such as `fetches pulumi`.
+        progress: told of the wait.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with shown(progress, f"Waiting for another run that {what}", None, ""):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass(frozen=True)
 class Release:
     """An official release: one archive per platform.
@@ -302,7 +324,8 @@ def obtain(tool: Tool, cache: Path, progress: Progress) -> dict[str, Path]:
             tried.append(f"PATH: {reason}")
     folder = cache / f"{tool.name}-{tool.version}"
     if not folder.exists():
-        with _locked(folder, tool, progress):
+        lock = folder.parent / f".{folder.name}.lock"
+        with locked(lock, f"fetches {tool.name}", progress):
             if not folder.exists():
                 _fill(folder, tool, progress, tried)
     return {name: folder / name for name in (tool.name, *tool.programs)}
@@ -364,21 +387,6 @@ def _sources(tool: Tool) -> Generator[tuple[str, Callable[[Path, Progress], None
         yield "Debian package", partial(_from_debian, tool, tool.debian)
     if tool.go is not None:
         yield "Go module", partial(_from_go, tool, tool.go)
-
-
-@contextmanager
-def _locked(folder: Path, tool: Tool, progress: Progress) -> Generator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        with shown(progress, f"Waiting for another run that fetches {tool.name}", None, ""):
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # --- what is there already

@@ -14,6 +14,7 @@ from local.embedded import control
 from local.home import Home
 from local.plugins.environment import pulumi_environment
 from scripts.screen import CONSOLE, ERRORS, ToolProgress, working
+from scripts.signals import terminable
 from scripts.targets import target_of
 
 local = typer.Typer(
@@ -40,10 +41,23 @@ def up(on_cluster: OnCluster = False) -> None:
     a failure, it goes on where it was.
     """
     target = target_of(Home.find(), on_cluster=on_cluster)
-    _show(target.up(ToolProgress(ERRORS)))
+    with terminable():
+        endpoints = target.up(ToolProgress(ERRORS))
+    _show(endpoints)
     CONSOLE.print(
         f'For `pulumi` by hand: [bold]eval "$(modelramp local env{target.option})"[/bold]'
     )
+
+
+@local.command()
+def fetch(on_cluster: OnCluster = False) -> None:
+    """Find, download or build what `up` runs, and start nothing.
+
+    For a machine that is to be ready for `up` later, such as one of CI.
+    """
+    target = target_of(Home.find(), on_cluster=on_cluster)
+    with terminable():
+        target.fetch(ToolProgress(ERRORS))
 
 
 @local.command()

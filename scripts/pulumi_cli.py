@@ -24,17 +24,18 @@ class Pulumi:
         home: the project.
         stack: name of the stack; made if it does not exist.
         progress: told what is fetched if the CLI or a plugin is missing.
+        mark: the folder that its processes are marked with.
         kubeconfig: of the cluster; None on the embedded target, which has none.
     """
 
     def __init__(
-        self, home: Home, stack: str, progress: Progress, kubeconfig: Path | None = None
+        self, home: Home, stack: str, progress: Progress, *, mark: Path, kubeconfig: Path | None
     ) -> None:
         self._home = home
         self._stack = stack
         # Marked as ours: should we be killed, `modelramp local down` finds it and its plugins.
         environment = pulumi_environment(home, progress, kubeconfig=kubeconfig)
-        self._environment = {**environment, MARK: str(home.path)}
+        self._environment = {**environment, MARK: str(mark)}
 
     def select(self) -> None:
         """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from filelock import FileLock, Timeout
 
-from local.embedded import control
 from local.home import Home
 from models.errors import RuntimeTargetError
 from scripts.local import OnCluster
 from scripts.screen import working
+from scripts.signals import terminable
 from scripts.targets import target_of
 
 
@@ -30,7 +27,7 @@ def quickstart(
     lets drift-check walk version 2 from 5% to 100% and take version 3 back; each move is an edit
     of stacks/Pulumi.local.yaml and a real `pulumi up`. Needs no cluster, no cloud account, no root.
     With --cluster the same happens on a real Kubernetes, by stacks/Pulumi.cluster.yaml. Ends every
-    process of the local stack when it is done.
+    process of the local stack when it is done; a cluster that ran before stays.
     """
     from scripts.story import Story, tell  # noqa: PLC0415  plots and MLflow: seconds to import
 
@@ -42,27 +39,12 @@ def quickstart(
         lock.acquire(timeout=0)
     except Timeout:
         raise RuntimeTargetError(f"another quickstart is running in {home.root}") from None
-    with lock, _terminable():
+    with lock, terminable():
+        keep = keep or (on_cluster and target.status() is not None)
         try:
-            # Whatever a killed quickstart left: servers, traffic, a running `pulumi`.
-            control.down(home)
+            target.end_left_behind()
             tell(target, Story())
         finally:
             if not keep:
                 with working("Ending all processes"):
                     target.down()
-
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """Turns SIGTERM and a closed terminal into an exception, so that what was started is ended."""
-
-    def leave(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {it: signal.signal(it, leave) for it in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.files import write_json, write_text
-from local.home import Home
 from local.processes import MARK
 from models.errors import RuntimeTargetError
 from models.stack import load_stack
@@ -93,7 +92,9 @@ def tell(target: Target, story: Story) -> None:
     file = stack_path(home.root, target.stack)
     progress = ToolProgress(ERRORS)
     with _timed(story, "tools"):
-        pulumi = Pulumi(home, target.stack, progress, target.kubeconfig)
+        pulumi = Pulumi(
+            home, target.stack, progress, mark=target.mark, kubeconfig=target.kubeconfig
+        )
         pulumi.select()
         reset_service(file, SERVICE)
 
@@ -109,13 +110,13 @@ def tell(target: Target, story: Story) -> None:
     if target.kubeconfig is not None:
         clean()
     with story.phase("train", "Training three versions of a model and registering them"):
-        trained = _train(home, target.environment())
+        trained = _train(target)
     rollouts = _Rollouts(target, file, pulumi, Prometheus(endpoints["prometheus"]), story)
     with story.phase("deploy 1.0.0", "pulumi up: version 1.0.0 serves all requests"):
         rollouts.begin(trained[0])
         rollouts.make_so()
     start = datetime.now(UTC)
-    with _traffic(home, endpoints["gateway"]) as stats_file:
+    with _traffic(target, endpoints["gateway"]) as stats_file:
         for version in trained[1:]:
             with _timed(story, f"roll out {version['version']}"):
                 rollouts.roll_out(version)
@@ -130,8 +131,9 @@ def tell(target: Target, story: Story) -> None:
     _say_goodbye(target, story, stats, [*paths, result])
 
 
-def _train(home: Home, environment: Mapping[str, str]) -> list[dict[str, Any]]:
+def _train(target: Target) -> list[dict[str, Any]]:
     """Trains and registers; returns the versions in order, as the example prints them."""
+    home, environment = target.home, target.environment()
     done = subprocess.run(
         (
             *(sys.executable, "-m", "examples.biopsy.train"),
@@ -139,7 +141,7 @@ def _train(home: Home, environment: Mapping[str, str]) -> list[dict[str, Any]]:
             *("--out", str(home.path / "rows.json")),
         ),
         cwd=home.root,
-        env={**os.environ, **environment, MARK: str(home.path)},
+        env={**os.environ, **environment, MARK: str(target.mark)},
         capture_output=True,
         text=True,
         timeout=TRAIN_TIMEOUT_SECONDS,
@@ -205,8 +207,9 @@ class _Rollouts:
 
 
 @contextmanager
-def _traffic(home: Home, gateway: str) -> Generator[Path]:
+def _traffic(target: Target, gateway: str) -> Generator[Path]:
     """Sends real rows as long as the block runs; yields the file of its statistics."""
+    home = target.home
     stats_file = home.path / "traffic.jsonl"
     stats_file.unlink(missing_ok=True)
     home.logs.mkdir(parents=True, exist_ok=True)
@@ -222,7 +225,7 @@ def _traffic(home: Home, gateway: str) -> Generator[Path]:
             stdout=output,
             stderr=subprocess.STDOUT,
             # Marked as ours: whatever happens, `modelramp local down` finds it.
-            env={**os.environ, MARK: str(home.path)},
+            env={**os.environ, MARK: str(target.mark)},
         )
     try:
         yield stats_file
@@ -307,7 +310,7 @@ def _next(target: Target) -> list[dict[str, str]]:
     commands = {
         "git diff stacks": "every move, as a reviewer would see it",
         "xdg-open .modelramp/report.html": "the report",
-        f".venv/bin/modelramp local up{target.option}": "start it all again, as the file declares",
+        **target.again,
         f".venv/bin/drift-check --stack {target.stack} --json": "judge by hand",
         f".venv/bin/modelramp local down{target.option}": "end every process",
     }

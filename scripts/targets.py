@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import httpx
@@ -16,6 +17,7 @@ from local.cluster.layout import ENDPOINTS, Layout
 from local.embedded import control as embedded
 from local.embedded.runtime import Binaries
 from local.home import Home
+from local.processes import end_marked_processes
 from local.tools import Progress, ensure, shown
 from models.errors import RuntimeTargetError
 
@@ -36,7 +38,23 @@ class Target(ABC):
     option: ClassVar[str]
     """What picks it among the options of `modelramp local`."""
 
+    again: ClassVar[Mapping[str, str]]
+    """Commands that start it anew in the state that the stack file declares, and what they do."""
+
     home: Home
+
+    @property
+    def mark(self) -> Path:
+        """The folder that processes started for this target are marked with."""
+        return self.home.path
+
+    @abstractmethod
+    def end_left_behind(self) -> int:
+        """Ends what a killed command left: servers, traffic, a running `pulumi`."""
+
+    @abstractmethod
+    def fetch(self, progress: Progress) -> object:
+        """Finds, downloads or builds what `up` runs."""
 
     @abstractmethod
     def up(self, progress: Progress) -> dict[str, str]:
@@ -69,16 +87,27 @@ class EmbeddedTarget(Target):
 
     stack = "local"
     option = ""
+    again = MappingProxyType(
+        {".venv/bin/modelramp local up": "start it all again, in the state the file declares"}
+    )
 
-    def up(self, progress: Progress) -> dict[str, str]:
+    def fetch(self, progress: Progress) -> Binaries:
         """See `Target`."""
-        binaries = Binaries(
+        return Binaries(
             envoy=ensure("envoy", progress),
             prometheus=ensure("prometheus", progress),
             versitygw=ensure("versitygw", progress),
         )
+
+    def up(self, progress: Progress) -> dict[str, str]:
+        """See `Target`."""
+        binaries = self.fetch(progress)
         with shown(progress, "Starting Envoy, Prometheus, MLflow and the artifact store", None, ""):
             return embedded.up(self.home, binaries)["endpoints"]
+
+    def end_left_behind(self) -> int:
+        """See `Target`."""
+        return embedded.down(self.home)
 
     def down(self) -> int:
         """See `Target`."""
@@ -104,14 +133,34 @@ class ClusterTarget(Target):
 
     stack = "cluster"
     option = " --cluster"
+    again = MappingProxyType(
+        {
+            ".venv/bin/modelramp local up --cluster": "make the cluster again",
+            'eval "$(.venv/bin/modelramp local env --cluster)"': "set up pulumi and kubectl for it",
+            "pulumi up --refresh --stack cluster": "bring it to the state that the file declares",
+        }
+    )
+
+    def fetch(self, progress: Progress) -> object:
+        """See `Target`."""
+        return cluster.fetch(progress)
 
     def up(self, progress: Progress) -> dict[str, str]:
         """See `Target`."""
         return cluster.up(progress)
 
+    @property
+    def mark(self) -> Path:
+        """See `Target`; apart from what runs without a cluster."""
+        return self.home.path / "cluster"
+
+    def end_left_behind(self) -> int:
+        """See `Target`."""
+        return end_marked_processes(self.mark)
+
     def down(self) -> int:
-        """See `Target`; with the project's own processes, such as a running `pulumi`."""
-        return embedded.down(self.home) + cluster.down()
+        """See `Target`."""
+        return self.end_left_behind() + cluster.down()
 
     def status(self) -> dict[str, Any] | None:
         """See `Target`."""

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from local.cluster import addons, machine
 from local.cluster.container_runtime import Images
 from local.cluster.images import BuiltImage, build_images
 from local.cluster.kubectl import Kubectl
-from local.cluster.layout import ENDPOINTS, STORE_PORT, Layout, address
+from local.cluster.layout import ENDPOINTS, NODE_ADDRESS, STORE_PORT, Layout, address
 from local.cluster.node import Request
 from local.cluster.programs import IMAGE_TOOLS, NODE_TOOLS, ensure_programs
+from local.cluster.python_root import check_system
 from local.stores import client_environment
 from local.tools import Progress, shown
 from models.errors import RuntimeTargetError, ToolError
 
 _KEY_LABEL = "modelramp.dev/key"
+
+
+def fetch(progress: Progress) -> tuple[Mapping[str, Path], list[BuiltImage]]:
+    """Finds, downloads or builds all programs and images; returns where they are.
+
+    Raises:
+        ToolError: a program or image could not be had.
+        RuntimeTargetError: the machine cannot have a cluster, so nothing was built for it.
+    """
+    if problems := machine.missing_of_the_machine():
+        raise RuntimeTargetError("\n".join(problems))
+    check_system()
+    programs = ensure_programs((*NODE_TOOLS, *IMAGE_TOOLS), progress)
+    return programs, build_images(programs, progress)
 
 
 def up(progress: Progress) -> dict[str, str]:
@@ -30,16 +47,14 @@ def up(progress: Progress) -> dict[str, str]:
         RuntimeTargetError: the machine lacks something, or a part did not come up.
     """
     layout = Layout.default()
-    if problems := machine.missing_of_the_machine():
-        raise RuntimeTargetError("\n".join(problems))
-    programs = ensure_programs((*NODE_TOOLS, *IMAGE_TOOLS), progress)
-    images = build_images(programs, progress)
+    programs, images = fetch(progress)
     pause = next(image.reference for image in images if "/pause:" in image.reference)
-    with shown(progress, "Starting Kubernetes", None, ""):
-        machine.start_node(layout, Request(programs, pause))
-    _take_images(Images(layout, programs["ctr"]), images, progress)
-    kubectl = Kubectl(programs["kubectl"], layout.kubeconfig)
-    addons.apply(layout, kubectl, addons.addons(layout, programs), progress)
+    with machine.locked():
+        with shown(progress, "Starting Kubernetes", None, ""):
+            machine.start_node(layout, Request(programs, pause))
+        _take_images(Images(layout, programs["ctr"]), images, progress)
+        kubectl = Kubectl(programs["kubectl"], layout.kubeconfig)
+        addons.apply(layout, kubectl, addons.addons(layout, programs), progress)
     return ENDPOINTS
 
 
@@ -47,8 +62,12 @@ def down() -> int:
     """Deletes the cluster; returns how many processes of it there were.
 
     Images, the artifact store and the model registry stay.
+
+    Raises:
+        RuntimeTargetError: it is just being started, or the caller is not root.
     """
-    return machine.stop_node(Layout.default())
+    with machine.locked():
+        return machine.stop_node(Layout.default())
 
 
 def status() -> dict[str, Any] | None:
@@ -73,9 +92,19 @@ def status() -> dict[str, Any] | None:
 
 
 def environment() -> dict[str, str]:
-    """Returns what clients of the cluster, its registry and its store need in their environment."""
+    """Returns what clients of the cluster, its registry and its store need in their environment.
+
+    Raises:
+        RuntimeTargetError: there is no cluster.
+    """
+    layout = Layout.default()
+    if machine.status(layout) is None:
+        raise RuntimeTargetError("no local cluster runs: `modelramp local up --cluster` makes one")
+    # It is on this machine, where no proxy can reach it.
+    exempt = [name for name in (os.environ.get("NO_PROXY"), NODE_ADDRESS) if name]
     return {
-        **client_environment(Layout.default().data, address(STORE_PORT)),
+        "NO_PROXY": ",".join(exempt),
+        **client_environment(layout.data, address(STORE_PORT)),
         "MLFLOW_TRACKING_URI": ENDPOINTS["mlflow"],
     }
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
 from local.cluster.archive import Settings, file_digest, write_image
 from local.cluster.layers import Layer, Workshop, key_of, remove_others
 from local.cluster.programs import (
@@ -33,7 +31,7 @@ from local.cluster.python_root import (
     users,
 )
 from local.home import cache_path
-from local.tools import TOOLS, Progress, ensure
+from local.tools import TOOLS, Progress, ensure, locked, shown
 from models.errors import ToolError
 
 REGISTRY: Final = "modelramp.local"
@@ -176,8 +174,7 @@ def build(images: Sequence[Image], folder: Path, progress: Progress) -> list[Bui
     ]
     if all(image.archive.exists() for image in built):
         return built
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, progress), _workshop(folder) as workshop:
+    with locked(folder / ".lock", "builds images", progress), _workshop(folder) as workshop:
         for image, result in zip(images, built, strict=True):
             if not result.archive.exists():
                 _build(image, result.archive, workshop, progress)
@@ -186,33 +183,14 @@ def build(images: Sequence[Image], folder: Path, progress: Progress) -> list[Bui
 
 
 def _build(image: Image, archive: Path, workshop: Workshop, progress: Progress) -> None:
-    progress.start(f"Building image {image.name} {image.tag}", len(image.layers) + 1, "layers")
-    try:
+    what = f"Building image {image.name} {image.tag}"
+    with shown(progress, what, len(image.layers) + 1, "layers"):
         files: list[Path] = []
         for layer in image.layers:
             files.append(workshop.file(layer))
             progress.advance(1)
         write_image(archive, image.reference, files, image.settings)
         progress.advance(1)
-    finally:
-        progress.done()
-
-
-@contextmanager
-def _locked(folder: Path, progress: Progress) -> Generator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.start("Waiting for another run that builds images", None, "")
-        try:
-            lock.acquire()
-        finally:
-            progress.done()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Layout:
     """Files of the cluster.
 
     Attributes:
-        root: the folder that holds all of them.
+        root: the folder that holds all of them, and marks the node's processes.
     """
 
     root: Path
@@ -75,8 +75,8 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """One log file per process."""
-        return self.node / "logs"
+        """One log file per process; kept until the next cluster."""
+        return self.root / "logs"
 
     @property
     def node(self) -> Path:

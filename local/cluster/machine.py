@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from models.errors import RuntimeTargetError
 
 NODE_MODULE = "local.cluster.node"
 HOST_LINK = "modelramp0"
+LOCK = Path("/run/lock/modelramp-cluster.lock")
+"""Of the machine, whoever's cluster it is: there is one network device."""
+
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 120.0
@@ -42,54 +45,81 @@ def status(layout: Layout) -> dict[str, Any] | None:
         return None
 
 
+@contextlib.contextmanager
+def locked() -> Generator[None]:
+    """Keeps others from starting or ending a cluster on this machine meanwhile.
+
+    Raises:
+        RuntimeTargetError: somebody is at it, or the machine cannot have a cluster.
+    """
+    if problems := missing_of_the_machine():
+        raise RuntimeTargetError("\n".join(problems))
+    lock = FileLock(LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeTargetError(
+            "another `modelramp` is starting or ending the local cluster; try again when it is done"
+        ) from None
+    with lock:
+        yield
+
+
 def start_node(layout: Layout, request: Request) -> None:
     """Starts the node if it does not run, and waits for its base processes.
 
-    What a killed cluster left behind is taken away first.
+    What a killed cluster left behind is taken away first. To be called under `locked`.
 
     Raises:
-        RuntimeTargetError: the machine lacks something, or it did not come up in time.
+        RuntimeTargetError: another cluster runs on this machine, this one runs other programs, or
+            it did not come up in time.
     """
-    problems = missing_of_the_machine()
-    if problems:
-        raise RuntimeTargetError("\n".join(problems))
-    with _locked(layout):
-        if status(layout) is None:
-            stop_node(layout)  # whatever a start or a cluster that was killed left
-            kubernetes.write_certificates(layout)
-            request.write(layout.request_file)
-            _start(layout)
-
-        def base_ready(now: dict[str, Any]) -> bool:
-            return all(now["processes"].get(name, {}).get("ready") for name in BASE_PROCESSES)
-
-        _wait(layout, base_ready, START_TIMEOUT_SECONDS)
+    if status(layout) is None:
+        if (owner := _other_cluster(layout)) is not None:
+            raise RuntimeTargetError(
+                f"a local cluster of {owner} runs on this machine, which can have one only: "
+                "end it with `modelramp local down --cluster` as its user"
+            )
+        stop_node(layout)
+        shutil.rmtree(layout.logs, ignore_errors=True)
+        kubernetes.write_certificates(layout)
+        request.write(layout.request_file)
+        _start(layout)
+    elif Request.read(layout.request_file) != request:
+        raise RuntimeTargetError(
+            "the local cluster runs other versions of its programs: "
+            "`modelramp local down --cluster`, then up again"
+        )
+    _wait(layout)
 
 
 def stop_node(layout: Layout) -> int:
     """Deletes the cluster; returns how many processes of it there were.
 
-    Images, the artifact store and the model registry stay.
+    To be called under `locked`.
     """
-    before = len(list(marked_processes(layout.node)))
+    before = len(list(marked_processes(layout.root)))
     first = _first_process(layout)
     if first is not None:
         with contextlib.suppress(psutil.Error):
             first.terminate()
         psutil.wait_procs([first], timeout=GRACE_SECONDS)
-    end_marked_processes(layout.node)
-    _clear(layout)
+    end_marked_processes(layout.root)
+    if _other_cluster(layout) is None:
+        _clear_machine()
+    # Certificates, state and volumes; the logs tell what happened until the next start.
+    shutil.rmtree(layout.node, ignore_errors=True)
     return before
 
 
 def missing_of_the_machine() -> list[str]:
-    """Says what this machine lacks to make a cluster of its own, and how to get it."""
-    problems: list[str] = []
+    """Says what this machine lacks to have a cluster of its own, and how to get it."""
     if sys.platform != "linux":
-        problems.append("the local cluster needs Linux: use a cluster of your own, such as kind")
-    elif os.geteuid() != 0:
+        return ["the local cluster needs Linux: use a cluster of your own, such as kind"]
+    problems: list[str] = []
+    if os.geteuid() != 0:
         problems.append(
-            "the local cluster needs root, for namespaces and mounts: run it with sudo, "
+            "the local cluster needs root, for namespaces and mounts: run it in a root shell, "
             "use a cluster of your own, or the embedded target, which needs none"
         )
     problems += [
@@ -102,28 +132,32 @@ def missing_of_the_machine() -> list[str]:
 
 def _first_process(layout: Layout) -> psutil.Process | None:
     """Returns the node's first process, with which all of it ends."""
-    for process in marked_processes(layout.node):
-        with contextlib.suppress(psutil.Error):
-            command = process.cmdline()
-            if NODE_MODULE in command and Path(command[0]).name != "unshare":
-                return process
-    return None
+    return next(filter(_is_first, marked_processes(layout.root)), None)
 
 
-@contextlib.contextmanager
-def _locked(layout: Layout) -> Generator[None]:
-    layout.root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(layout.root / ".lock")
+def _is_first(process: psutil.Process) -> bool:
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeTargetError("another `modelramp local up --cluster` is running") from None
-    with lock:
-        yield
+        command = process.cmdline()
+        return NODE_MODULE in command and Path(command[0]).name != "unshare"
+    except psutil.Error:
+        return False
+
+
+def _other_cluster(layout: Layout) -> str | None:
+    """Returns the folder of a cluster that runs here for another user or cache folder."""
+    for process in filter(_is_first, psutil.process_iter()):
+        with contextlib.suppress(psutil.Error):
+            folder = process.environ().get(MARK)
+            if folder and folder != str(layout.root):
+                return folder
+    return None
 
 
 def _start(layout: Layout) -> None:
     layout.logs.mkdir(parents=True, exist_ok=True)
+    # Daemons keep their environment as long as they live: none of the caller's keys and proxies.
+    kept = ("HOME", "LANG", "PATH", "PYTHONPATH")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
     with (layout.logs / "node.log").open("ab") as output:
         outer = subprocess.Popen(
             (
@@ -135,51 +169,44 @@ def _start(layout: Layout) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=layout.root,
-            env={**os.environ, MARK: str(layout.node)},
+            env={**environment, MARK: str(layout.root)},
             start_new_session=True,
         )
     give_up_at = time.monotonic() + 10
     while (first := _first_process(layout)) is None:
         if outer.poll() is not None or time.monotonic() > give_up_at:
-            raise RuntimeTargetError(f"the node did not start; see {layout.logs / 'node.log'}")
+            raise RuntimeTargetError(f"the node did not start: {_last_words(layout)}")
         time.sleep(0.02)
-    _ip(
-        "link",
-        "add",
-        HOST_LINK,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        LINK,
-        "netns",
-        str(first.pid),
-    )
+    peer = ("peer", "name", LINK, "netns", str(first.pid))
+    _ip("link", "add", HOST_LINK, "type", "veth", *peer)
     _ip("address", "add", f"{HOST_ADDRESS}/{NETWORK_BITS}", "dev", HOST_LINK)
     _ip("link", "set", HOST_LINK, "up")
 
 
-def _wait(
-    layout: Layout, reached: Callable[[dict[str, Any]], bool], timeout_seconds: float
-) -> None:
-    give_up_at = time.monotonic() + timeout_seconds
-    now: dict[str, Any] | None = None
-    while time.monotonic() < give_up_at:
-        now = status(layout)
-        if now is not None and reached(now):
-            return
+def _wait(layout: Layout) -> None:
+    give_up_at = time.monotonic() + START_TIMEOUT_SECONDS
+    waiting = list(BASE_PROCESSES)
+    while waiting:
+        if _first_process(layout) is None:
+            raise RuntimeTargetError(f"the node has ended: {_last_words(layout)}")
+        if time.monotonic() > give_up_at:
+            raise RuntimeTargetError(
+                f"not ready within {START_TIMEOUT_SECONDS:g} s: {', '.join(waiting)}; "
+                f"logs are in {layout.logs}"
+            )
         time.sleep(POLL_SECONDS)
-    processes = now["processes"] if now else {}
-    waiting = [name for name, it in processes.items() if not it["ready"]]
-    why = f"not ready: {', '.join(waiting)}" if waiting else "the node does not run"
-    raise RuntimeTargetError(
-        f"the local cluster did not come up within {timeout_seconds:g} s: {why}; "
-        f"logs are in {layout.logs}"
-    )
+        processes = (status(layout) or {"processes": {}})["processes"]
+        waiting = [name for name in BASE_PROCESSES if not processes.get(name, {}).get("ready")]
 
 
-def _clear(layout: Layout) -> None:
-    """Takes away what the kernel does not: files and control groups."""
+def _last_words(layout: Layout) -> str:
+    log = layout.logs / "node.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([*lines[-5:], f"logs are in {layout.logs}"])
+
+
+def _clear_machine() -> None:
+    """Takes away what the kernel leaves of a node that has ended."""
     link = Path("/sys/class/net", HOST_LINK)
     give_up_at = time.monotonic() + LINK_GONE_SECONDS
     while link.exists() and time.monotonic() < give_up_at:  # goes with the other end, a bit later
@@ -188,8 +215,6 @@ def _clear(layout: Layout) -> None:
         _ip("link", "delete", HOST_LINK)
     for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
         _remove_groups(hierarchy / kubernetes.CGROUP.lstrip("/"))
-    # Files of certificates, state and volumes; the logs tell what happened until the next start.
-    shutil.rmtree(layout.node, ignore_errors=True)
 
 
 def _remove_groups(folder: Path) -> None:

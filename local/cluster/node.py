@@ -43,6 +43,15 @@ TICK_SECONDS = 0.25
 LINK = "eth0"
 LINK_TIMEOUT_SECONDS = 20.0
 CGROUPS = Path("/sys/fs/cgroup")
+KUBELET_SETTINGS = {
+    "kernel/keys/root_maxbytes": 25_000_000,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+}
+"""What the kubelet would set for the whole machine (its `setupKernelTunables`), by `/proc/sys`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Node:
         self._layout = layout
         self._request = request
         trust = ssl.create_default_context(cafile=str(layout.authority))
-        self._supervisor = Supervisor(layout.node, trust)
+        self._supervisor = Supervisor(layout.root, trust)
         self._stopping = threading.Event()
         self._bucket_made = False
         self._error: str | None = None
@@ -155,21 +164,43 @@ def _reap(own: set[int | None]) -> None:
 
 def prepare(layout: Layout, request: Request) -> None:
     """Sets up mounts, network and control groups, and writes all configuration."""
-    _prepare_mounts()
+    _prepare_mounts(layout)
     _prepare_network()
-    _prepare_control_groups()
+    prepare_control_groups()
     write_text(layout.config / "resolv.conf", "")
     kubernetes.write_configuration(layout)
     container_runtime.write_configuration(layout, request.programs, request.pause)
 
 
-def _prepare_mounts() -> None:
+def _prepare_mounts(layout: Layout) -> None:
     # Mounts of pods must reach the kubelet and the runtime, but never the machine.
     _run("mount", "--make-rslave", "/")
     _run("mount", "--make-rshared", "/")
-    for folder in (Path("/run"), Path("/var/log"), Path("/var/lib/cni")):
-        folder.mkdir(parents=True, exist_ok=True)
-        _run("mount", "-t", "tmpfs", "modelramp", str(folder))
+    for folder in ("/run", "/var/log"):
+        _run("mount", "-t", "tmpfs", "modelramp", folder)
+    # Kubelet and runtime also write to paths that cannot be set, some of them another kubelet's.
+    for folder in (Path("/opt"), Path("/usr/libexec"), Path("/var/lib")):
+        if folder.is_dir() and not layout.root.is_relative_to(folder):
+            _run("mount", "-t", "overlay", "modelramp", str(folder), "-o", _copy_on_write(folder))
+    _keep_settings(layout.config / "settings")
+
+
+def _copy_on_write(folder: Path) -> str:
+    """Returns the options of an overlay whose changes lie in memory."""
+    changes = Path("/run/modelramp", folder.name)
+    for name in ("upper", "work"):
+        (changes / name).mkdir(parents=True)
+    return f"lowerdir={folder},upperdir={changes / 'upper'},workdir={changes / 'work'}"
+
+
+def _keep_settings(copies: Path) -> None:
+    """Shows the kubelet the kernel settings it wants, so that it does not change the machine's."""
+    for name, value in KUBELET_SETTINGS.items():
+        setting = Path("/proc/sys", name)
+        if setting.exists():
+            copy = copies / name.replace("/", ".")
+            write_text(copy, f"{value}\n")
+            _run("mount", "--bind", str(copy), str(setting))
 
 
 def _prepare_network() -> None:
@@ -188,22 +219,28 @@ def _prepare_network() -> None:
         bridged.write_text("1")
 
 
-def _prepare_control_groups() -> None:
+def prepare_control_groups(root: Path = CGROUPS) -> None:
+    """Makes the group of all pods, in every hierarchy of version 1 or in the one of version 2."""
     name = kubernetes.CGROUP.lstrip("/")
-    if (CGROUPS / "cgroup.controllers").exists():  # version 2
-        controllers = (CGROUPS / "cgroup.controllers").read_text().split()
-        enabled = " ".join(f"+{controller}" for controller in controllers)
-        (CGROUPS / name).mkdir(exist_ok=True)
-        (CGROUPS / name / "cgroup.subtree_control").write_text(enabled)
+    if (root / "cgroup.controllers").exists():
+        _enable_controllers(root)
+        (root / name).mkdir(exist_ok=True)
+        _enable_controllers(root / name)
         return
-    for hierarchy in CGROUPS.iterdir():
+    for hierarchy in root.iterdir():
         if hierarchy.is_dir() and not hierarchy.is_symlink():
             (hierarchy / name).mkdir(exist_ok=True)
     # A new group of processors starts empty, and a pod in it could not run.
-    cpuset = CGROUPS / "cpuset"
     for file in ("cpuset.cpus", "cpuset.mems"):
-        if (cpuset / file).exists():
-            (cpuset / name / file).write_text((cpuset / file).read_text())
+        if (root / "cpuset" / file).exists():
+            (root / "cpuset" / name / file).write_text((root / "cpuset" / file).read_text())
+
+
+def _enable_controllers(group: Path) -> None:
+    """Hands a group's controllers of version 2 on to the groups below it."""
+    for controller in (group / "cgroup.controllers").read_text().split():
+        with suppress(OSError):  # one that cannot be handed on is one that pods do without
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _run(*command: str) -> None:

@@ -169,7 +169,7 @@ def _debian_layer(name: str, packages: tuple[str, ...]) -> Layer:
 
 def _fill_debian(packages: tuple[str, ...], workshop: Workshop, root: Path) -> None:
     del workshop
-    _check_system()
+    check_system()
     files = debian.download(packages, root.parent / "packages", with_dependencies=True)
     debian.unpack((file for file in files if file.name.split("_")[0] not in _NEEDLESS), root)
     _remove(root, _NO_USE_IN_IMAGES)
@@ -178,7 +178,7 @@ def _fill_debian(packages: tuple[str, ...], workshop: Workshop, root: Path) -> N
     _add_users(root)
 
 
-def _check_system() -> None:
+def check_system() -> None:
     """Raises ToolError where the images' packages cannot be had."""
     try:
         system = platform.freedesktop_os_release()
