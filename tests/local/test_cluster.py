@@ -9,20 +9,22 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from local.cluster import addons, control, kubernetes, machine, programs
+from local.cluster import addons, control, kubernetes, machine, node, programs
 from local.cluster.certificates import Authority
 from local.cluster.images import BuiltImage
 from local.cluster.kubectl import Kubectl
 from local.cluster.layout import NODE_ADDRESS, Layout
 from local.cluster.node import Request
+from local.processes import MARK
 from local.tools import TOOLS, Silent
-from models.errors import ToolError
+from models.errors import RuntimeTargetError, ToolError
 
 
 @pytest.fixture
@@ -242,6 +244,7 @@ class TestMachine:
     ):
         # Never those of this machine, which may have a cluster.
         monkeypatch.setattr(machine, "HOST_LINK", "no-such-link")
+        monkeypatch.setattr(machine, "_other_cluster", lambda _: None)
         monkeypatch.setattr(machine, "CGROUPS", layout.root / "cgroups")
         (layout.root / "cgroups" / "memory" / "modelramp" / "pod").mkdir(parents=True)
         assert machine.status(layout) is None
@@ -250,6 +253,73 @@ class TestMachine:
         assert machine.stop_node(layout) == 0
         assert not layout.node.exists()
         assert not (layout.root / "cgroups" / "memory" / "modelramp").exists()
+
+    def test_controllers_of_version_2_are_handed_on_as_far_as_they_can_be(self, tmp_path: Path):
+        """As a kernel would: only what the parent has handed on can be handed on."""
+        group = tmp_path / "modelramp"
+        group.mkdir()
+        (tmp_path / "cgroup.controllers").write_text("cpu memory hugetlb\n")
+        (group / "cgroup.controllers").write_text("cpu memory\n")
+        handed: list[tuple[str, str]] = []
+
+        class Kernel(type(tmp_path)):
+            def write_text(self, data: str, *args: object, **kwargs: object) -> int:
+                if data == "+hugetlb":
+                    raise OSError(2, "No such file or directory")
+                handed.append((self.parent.name, data))
+                return len(data)
+
+        node.prepare_control_groups(Kernel(tmp_path))
+        root = tmp_path.name
+        assert handed == [
+            (root, "+cpu"),
+            (root, "+memory"),
+            ("modelramp", "+cpu"),
+            ("modelramp", "+memory"),
+        ]
+
+    def test_each_hierarchy_of_version_1_gets_a_group_that_pods_can_run_in(self, tmp_path: Path):
+        for name in ("cpuset", "memory"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "cpuset" / "cpuset.cpus").write_text("0-1\n")
+        node.prepare_control_groups(tmp_path)
+        assert (tmp_path / "memory" / "modelramp").is_dir()
+        assert (tmp_path / "cpuset" / "modelramp" / "cpuset.cpus").read_text() == "0-1\n"
+
+    def test_one_at_a_time_starts_or_ends_it(self, layout: Layout, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(machine, "LOCK", layout.root / "lock")
+        monkeypatch.setattr(machine, "missing_of_the_machine", list)
+        refused = pytest.raises(RuntimeTargetError, match="another `modelramp`")
+        with machine.locked(), refused, machine.locked():
+            pass
+        with machine.locked():
+            pass
+
+    def test_another_users_cluster_is_refused_and_left_alone(
+        self, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(machine, "HOST_LINK", "lo")  # one that is there
+        touched: list[object] = []
+        monkeypatch.setattr(machine, "_ip", lambda *arguments: touched.append(arguments))
+        monkeypatch.setattr(machine, "_remove_groups", touched.append)
+        code = "import time; time.sleep(30)"
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, machine.NODE_MODULE],
+            env={**os.environ, MARK: "/elsewhere/cluster"},
+        )
+        try:
+            give_up_at = time.monotonic() + 10
+            while machine._other_cluster(layout) is None:
+                assert time.monotonic() < give_up_at
+            request = Request({}, "pause:1")
+            with pytest.raises(RuntimeTargetError, match="runs on this machine"):
+                machine.start_node(layout, request)
+            assert machine.stop_node(layout) == 0
+            assert other.poll() is None
+            assert touched == []
+        finally:
+            other.kill()
+            other.wait()
 
     def test_a_request_survives_its_file(self, layout: Layout):
         request = Request({"etcd": Path("/x/etcd")}, "pause:1")
