@@ -1,6 +1,6 @@
 """The KServe ServingRuntime that runs `serving/`, our model server."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -35,18 +35,12 @@ class MlflowRuntime(pulumi.ComponentResource):
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
             # Whoever asks why a pod does not start gets the server's last words.
             "terminationMessagePolicy": "FallbackToLogsOnError",
+            # Fetching is over then, loading is not; how long that may take is the rollout's to say
+            # (`readyDeadline`), so the kubelet waits for an hour.
+            "startupProbe": {**_probe("/v2/health/live"), "failureThreshold": 1800},
+            "livenessProbe": {**_probe("/v2/health/live"), "periodSeconds": 10},
             # Not ready from the first moment of a stop on, while requests under way are answered.
-            "readinessProbe": {
-                "httpGet": {"path": "/v2/health/ready", "port": 8080},
-                "periodSeconds": 2,
-                "timeoutSeconds": 2,
-            },
-            "livenessProbe": {
-                "httpGet": {"path": "/v2/health/live", "port": 8080},
-                "initialDelaySeconds": 60,  # a large model takes its time to load
-                "periodSeconds": 10,
-                "timeoutSeconds": 5,
-            },
+            "readinessProbe": _probe("/v2/health/ready"),
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "runAsNonRoot": True,
@@ -68,3 +62,7 @@ class MlflowRuntime(pulumi.ComponentResource):
         # Known at preview, and whoever uses it waits for the resource.
         self.name = runtime.urn.apply(lambda _: MLFLOW_RUNTIME)
         self.register_outputs({"name": self.name})
+
+
+def _probe(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": 8080}, "periodSeconds": 2, "timeoutSeconds": 5}

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
 from local.commands import run
 from models.errors import ToolError
 
@@ -15,6 +17,12 @@ APPLY_TIMEOUT_SECONDS = 180
 WAIT_TIMEOUT_SECONDS = 180
 POLL_SECONDS = 0.5
 _FIELD_MANAGER = "modelramp-local"
+_STARTING = (
+    "failed calling webhook",
+    "connection refused",
+    "no matches for kind",
+    "ensure CRDs are installed first",
+)
 
 
 class Kubectl:
@@ -49,21 +57,19 @@ class Kubectl:
         """
         given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         arguments = ("apply", "--server-side", "--force-conflicts", "--filename=-")
-        give_up_at = time.monotonic() + APPLY_TIMEOUT_SECONDS
-        while True:
-            try:
-                self.run(
-                    *arguments,
-                    f"--field-manager={_FIELD_MANAGER}",
-                    timeout_seconds=APPLY_TIMEOUT_SECONDS,
-                    given=given,
-                )
-            except ToolError:
-                if time.monotonic() > give_up_at:
-                    raise
-                time.sleep(POLL_SECONDS)
-            else:
-                return
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(APPLY_TIMEOUT_SECONDS),
+            wait=wait_fixed(POLL_SECONDS),
+            reraise=True,
+        )
+        attempts(
+            self.run,
+            *arguments,
+            f"--field-manager={_FIELD_MANAGER}",
+            timeout_seconds=APPLY_TIMEOUT_SECONDS,
+            given=given,
+        )
 
     def wait(self, condition: str, resource: str, namespace: str) -> None:
         """Waits until an object has a condition.
@@ -87,3 +93,8 @@ class Kubectl:
                 time.sleep(POLL_SECONDS)
             else:
                 return
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether what is missing may just be starting."""
+    return any(words in str(error) for words in _STARTING)

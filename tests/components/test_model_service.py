@@ -74,9 +74,7 @@ def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
         # A filter keeps the gateway from counting pinned requests as the version's own.
         assert rule["backendRefs"][0]["filters"]
     assert {match["headers"][0]["value"] for match in kept["matches"]} == {"none"}
-    assert [it["name"] for it in kept["backendRefs"]] == [
-        it["name"] for it in split["backendRefs"]
-    ]
+    assert [it["name"] for it in kept["backendRefs"]] == [it["name"] for it in split["backendRefs"]]
     assert all(it["weight"] == 1 and "filters" not in it for it in kept["backendRefs"])
 
 
@@ -119,6 +117,10 @@ def test_the_runtimes_name_waits_for_the_runtime(declared):
     container = made["mlflow-runtime"]["spec"]["containers"][0]
     assert container["image"] == "x@sha256:1"
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 3600
+    assert "initialDelaySeconds" not in container["livenessProbe"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
 
 
 def test_alerts_are_made_for_every_version(declared):

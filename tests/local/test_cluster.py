@@ -186,6 +186,12 @@ class TestKubectl:
         self.program(tmp_path, script).apply([{"kind": "A"}])
         assert json.loads((tmp_path / "given").read_text())["items"] == [{"kind": "A"}]
 
+    def test_apply_tells_at_once_what_will_not_pass(self, tmp_path: Path):
+        kubectl = self.program(tmp_path, f'echo x >> {tmp_path}/tries; echo "invalid" >&2; exit 1')
+        with pytest.raises(ToolError, match="invalid"):
+            kubectl.apply([{"kind": "A"}])
+        assert (tmp_path / "tries").read_text() == "x\n"
+
     def test_wait_outwaits_an_object_that_is_not_there_yet(self, tmp_path: Path):
         script = f"""
             if [ -e {tmp_path}/tried ]; then echo "$@" > {tmp_path}/asked; exit 0; fi
