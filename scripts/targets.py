@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -146,8 +147,10 @@ class ClusterTarget(Target):
         return cluster.fetch(progress)
 
     def up(self, progress: Progress) -> dict[str, str]:
-        """See `Target`."""
-        return cluster.up(progress)
+        """See `Target`; from then on no proxy is asked for the cluster by this command."""
+        endpoints = cluster.up(progress)
+        os.environ["NO_PROXY"] = cluster.environment()["NO_PROXY"]
+        return endpoints
 
     @property
     def mark(self) -> Path:
