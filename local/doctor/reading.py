@@ -76,7 +76,7 @@ class KubernetesCluster:
 
     def version(self) -> str | Unreadable:
         """See `Cluster`."""
-        return self._read(lambda: self._api.version(0))
+        return self._read(lambda: self._api.version())
 
     def has(self, api_version: str, kind: str) -> bool | Unreadable:
         """See `Cluster`."""

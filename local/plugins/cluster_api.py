@@ -52,16 +52,17 @@ class ClusterApi:
     Args:
         access: the cluster.
         cancelled: set when the user wants all to end.
-        patience: seconds for which an API server that does not answer is asked again.
+        patience: seconds for which an API server that does not answer is asked again; else
+            `PATIENCE`.
     """
 
     def __init__(
-        self, access: Access, cancelled: threading.Event, patience: float = PATIENCE
+        self, access: Access, cancelled: threading.Event, patience: float | None = None
     ) -> None:
         self.server = access.server
         self._access = access
         self._cancelled = cancelled
-        self._patience = patience
+        self._patience = PATIENCE if patience is None else patience
         self._resources: dict[str, dict[str, Resource]] = {}
         self._client = httpx.Client(
             base_url=access.server,
@@ -74,16 +75,13 @@ class ClusterApi:
             trust_env=urlsplit(access.server).hostname not in {"127.0.0.1", "::1", "localhost"},
         )
 
-    def version(self, patience: float) -> str:
+    def version(self) -> str:
         """Returns the server's version, such as `v1.34.4`; the cheapest question there is.
-
-        Args:
-            patience: seconds for which to ask again.
 
         Raises:
             ApiError: there is no answer, or a refusal.
         """
-        return str(self._request("GET", "/version", patience=patience).get("gitVersion"))
+        return str(self._request("GET", "/version").get("gitVersion"))
 
     def resource(self, api_version: str, kind: str) -> Resource | None:
         """Returns where a kind is found, or None if the cluster does not have it (yet).
@@ -235,7 +233,6 @@ class ClusterApi:
         params: dict[str, str] | None = None,
         content_type: str = _MERGE,
         idempotent: bool = True,
-        patience: float | None = None,
     ) -> Properties:
         """Asks until there is an answer, or patience is at an end."""
 
@@ -247,7 +244,7 @@ class ClusterApi:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(ask_again),
             wait=_pause,
-            stop=tenacity.stop_after_delay(self._patience if patience is None else patience),
+            stop=tenacity.stop_after_delay(self._patience),
             sleep=self.sleep,
             reraise=True,
         )

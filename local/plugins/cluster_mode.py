@@ -98,7 +98,9 @@ class ClusterMode:
             return str(error)
         return None
 
-    def namespace(self, manifest: Properties, declared: str | None) -> str | None:
+    def namespace(
+        self, manifest: Properties, declared: str | None, old: Properties | None = None
+    ) -> str | None:
         """Asks the cluster; a kind that it does not have yet is taken for a namespaced one."""
         found = self._api.resource(manifest["apiVersion"], manifest["kind"])
         if found is not None and not found.namespaced:
@@ -333,16 +335,24 @@ class UnreachableMode:
     """
 
     def __init__(self, reason: str, options: Options) -> None:
-        self._reason = f"the Kubernetes cluster cannot be reached: {reason}"
+        self.explain(reason)
         self._options = options
         self._has_warned = False
+
+    def explain(self, reason: str) -> None:
+        """Says from now on why the cluster cannot be reached, with the server's address."""
+        self._reason = f"the Kubernetes cluster cannot be reached: {reason}"
 
     def problem(self, marked: Properties) -> str | None:
         """Nothing can be said."""
         return None
 
-    def namespace(self, manifest: Properties, declared: str | None) -> str | None:
-        """There is nobody to ask."""
+    def namespace(
+        self, manifest: Properties, declared: str | None, old: Properties | None = None
+    ) -> str | None:
+        """There is nobody to ask, but what was declared before tells what the kind has."""
+        if old and "namespace" not in old:
+            return None
         return guessed_namespace(manifest, declared, self._options.namespace)
 
     def fixed(self, live: Properties, new: Properties, field_manager: str) -> list[str]:

@@ -64,7 +64,6 @@ VERSION = "4.34.2"  # of the official provider that this stands in for
 _OPTION = "kubernetes:config:"
 _MANAGER_PREFIX = "pulumi-kubernetes-"
 _OF_CLUSTER = ("cluster", "context", "kubeconfig")
-_SECONDS_FOR_FIRST_CONTACT = 3.0
 _SET_BY_OTHERS = (  # annotations that nobody declares
     "deployment.kubernetes.io/revision",
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -126,7 +125,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Remembers the provider's options, and looks whether the cluster is there."""
+        """Remembers the provider's options; no cluster is asked before an object needs it."""
         option = {key.removeprefix(_OPTION): value for key, value in request.variables.items()}
         folder = option.get("renderYamlToDirectory")
         if folder:
@@ -154,7 +153,9 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             if not metadata.get("name"):
                 _name_automatically(metadata, metadata_of(olds), request)
             with self._failing(context, marked):
-                namespace = self._mode.namespace(news, metadata.pop("namespace", None))
+                namespace = self._mode.namespace(
+                    news, metadata.pop("namespace", None), metadata_of(olds)
+                )
             if namespace:
                 metadata["namespace"] = namespace
         failures = [] if problem is None else [provider_pb2.CheckFailure(reason=problem)]
@@ -335,10 +336,11 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _cluster_mode(option: Mapping[str, str], cancelled: threading.Event) -> Mode:
-    """Returns what writes to the configured cluster, or what says that it cannot be reached."""
+    """Returns what writes to the configured cluster, or what says that there is none."""
     # Here, since rendering needs none of it: importing the HTTP client takes 50 ms.
     from local.plugins.cluster_api import ClusterApi  # noqa: PLC0415
-    from local.plugins.cluster_mode import ClusterMode, Options, UnreachableMode  # noqa: PLC0415
+    from local.plugins.cluster_mode import Options, UnreachableMode  # noqa: PLC0415
+    from local.plugins.first_contact import FirstContact  # noqa: PLC0415
     from local.plugins.kubeconfig import KubeconfigError, access, load  # noqa: PLC0415
 
     def options(namespace: str | None) -> Options:
@@ -353,13 +355,7 @@ def _cluster_mode(option: Mapping[str, str], cancelled: threading.Event) -> Mode
         found = access(load(option.get("kubeconfig")), option.get("context"), option.get("cluster"))
     except KubeconfigError as error:
         return UnreachableMode(str(error), options(None))
-    api = ClusterApi(found, cancelled)
-    try:
-        api.version(_SECONDS_FOR_FIRST_CONTACT)
-    except (ApiError, KubeconfigError) as error:
-        reason = str(error) if found.server in str(error) else f"{found.server}: {error}"
-        return UnreachableMode(reason, options(found.namespace))
-    return ClusterMode(api, options(found.namespace))
+    return FirstContact(ClusterApi(found, cancelled), options(found.namespace))
 
 
 def _is_on(option: Mapping[str, str], name: str, variable: str) -> bool:

@@ -61,8 +61,17 @@ class Mode(Protocol):
         """Says why an object, still with its marks, must not or cannot be made."""
         ...
 
-    def namespace(self, manifest: Properties, declared: str | None) -> str | None:
-        """Returns the namespace that an object shall lie in, or None."""
+    def namespace(
+        self, manifest: Properties, declared: str | None, old: Properties | None = None
+    ) -> str | None:
+        """Returns the namespace that an object shall lie in, or None.
+
+        Args:
+            manifest: the object, without namespace.
+            declared: what the program says.
+            old: metadata of what was declared before, as checked; tells whether the kind has
+                namespaces, where there is nobody to ask.
+        """
         ...
 
     def fixed(self, live: Properties, new: Properties, field_manager: str) -> list[str]:

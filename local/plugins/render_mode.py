@@ -41,7 +41,12 @@ class RenderMode:
             )
         return None
 
-    def namespace(self, manifest: Properties, declared: str | None) -> str | None:
+    def namespace(
+        self,
+        manifest: Properties,
+        declared: str | None,
+        old: Properties | None = None,  # noqa: ARG002
+    ) -> str | None:
         """There is no cluster to ask: Kubernetes' own kinds are known, others are namespaced."""
         return guessed_namespace(manifest, declared, self._default_namespace)
 

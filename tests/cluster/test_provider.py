@@ -400,7 +400,8 @@ class TestPreview:
         project.declare("settings", project.config_map(a="1"))
         project.up()
         nowhere = yaml.safe_load(Path(project.environment["KUBECONFIG"]).read_text())
-        nowhere["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+        # Unreachable at once and for good; one that does not answer is waited for.
+        nowhere["clusters"][0]["cluster"]["tls-server-name"] = "nowhere.example"
         file = tmp_path / "nowhere.kubeconfig"
         file.write_text(yaml.safe_dump(nowhere))
         # Given so that the provider stays the same: another cluster would mean other objects.
@@ -410,7 +411,9 @@ class TestPreview:
 
         assert project.preview(environment)["more"]["op"] == "create"
         output = project.up(fails=True, environment=environment)
-        assert "127.0.0.1:9" in output
+        assert "cannot be reached" in output or "unreachable" in output
+        if project.is_stand_in:
+            assert "does not trust" in output
         refresh = ("refresh", "--yes", "--skip-preview")
         project.run(*refresh, fails=True, environment=environment)
         assert "settings" in project.state()

@@ -26,7 +26,7 @@ import httpx
 import pytest
 import yaml
 
-from local.plugins import cluster_api, cluster_mode, kubernetes_provider, waiting
+from local.plugins import cluster_api, cluster_mode, first_contact, waiting
 from local.plugins import kubeconfig as kubeconfig_module
 from local.plugins.cluster_api import ClusterApi
 from local.plugins.cluster_mode import ClusterMode, Options, UnreachableMode
@@ -98,6 +98,7 @@ class FakeApi:
         self.kinds = [{"name": "widgets", "kind": "Widget", "namespaced": True}]
         self.on_apply: Callable[[Manifest], tuple[int, Manifest] | None] = lambda _: None
         self.versions = 0
+        self.is_away = threading.Event()  # while set, all is answered with 503
         self.connections: list[socket.socket] = []
         fake = self
 
@@ -161,6 +162,8 @@ class FakeApi:
     def answer(
         self, method: str, path: str, body: Any, query: dict[str, str]
     ) -> tuple[int, Manifest]:
+        if self.is_away.is_set():
+            return 503, {"message": "not now"}
         if path == "/version":
             return 200, {"gitVersion": "v1.2.3"}
         if path == "/apis/demo/v1":
@@ -242,7 +245,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_mode, "_PAUSE_AFTER_CUT", 0.05)
     pauses = [pause / 10 for pause in cluster_mode._PAUSES_FOR_NEEDS]
     monkeypatch.setattr(cluster_mode, "_PAUSES_FOR_NEEDS", pauses)
-    monkeypatch.setattr(kubernetes_provider, "_SECONDS_FOR_FIRST_CONTACT", 0.1)
     # Loading the machine's certificate authorities takes a while, and here is no TLS.
     monkeypatch.setattr(ssl, "create_default_context", bare_context)
     monkeypatch.setattr(waiting, "_FIRST_PAUSE", 0.01)
@@ -1786,7 +1788,11 @@ class TestProvider:
         assert time.monotonic() - started < 2
         assert context.init_failed().id == "models/w"
 
-    def test_unreachable_cluster(self, context: Context, fake: FakeApi) -> None:
+    def test_unreachable_cluster(
+        self, context: Context, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(first_contact, "SECONDS_FOR_PREVIEWS", 0.1)
+        monkeypatch.setattr(cluster_api, "PATIENCE", 0.5)
         fake.stop()
         warned: list[str] = []
         provider = KubernetesProvider()
@@ -1819,6 +1825,71 @@ class TestProvider:
         assert provider.Read(read, context).id == ""
         provider.Delete(delete, context)
         assert "forgotten" in warned[-1]
+
+    def test_preview_soon_says_that_nobody_answers_and_an_update_waits(
+        self, context: Context, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(first_contact, "SECONDS_FOR_PREVIEWS", 0.1)
+        fake.kinds.append({"name": "globes", "kind": "Globe", "namespaced": False})
+        fake.is_away.set()
+        warned: list[str] = []
+        provider = KubernetesProvider()
+        provider._log.warn = lambda urn, message: warned.append(message)
+        self.configure(provider, context, kubeconfig=yaml.safe_dump(fake.config()))
+        assert fake.requests == []  # an API server that is away now may be back when it is needed
+
+        globe = {"apiVersion": "demo/v1", "kind": "Globe", "metadata": {"name": "g"}}
+        widgets = {"news": to_struct(widget()), "type": self.TYPE}
+        globes = {"news": to_struct(globe), "type": "kubernetes:demo/v1:Globe"}
+        for kind, old, namespace in (
+            (widgets, {}, "models"),
+            (globes, {}, "default"),  # a guess
+            (globes, globe, None),
+        ):
+            request = provider_pb2.CheckRequest(name="x", olds=to_struct(old), **kind)
+            checked = from_struct(provider.Check(request, context).inputs)
+            assert checked["metadata"].get("namespace") == namespace
+        state = widget(spec={"a": 1}) | {"__inputs": widget(spec={"a": 1})}
+        diff = provider_pb2.DiffRequest(
+            olds=to_struct(state), news=to_struct(widget(spec={"a": 2}))
+        )
+        assert list(provider.Diff(diff, context).detailedDiff) == ["spec.a"]
+        preview = provider_pb2.CreateRequest(properties=to_struct(widget()), preview=True)
+        assert from_struct(provider.Create(preview, context).properties) == widget()
+        assert "no answer" in warned[0]
+        assert {path for _, path, _ in fake.requests} == {"/version"}
+
+        threading.Timer(0.3, fake.is_away.clear).start()
+        self.create(provider, context, widget(spec={"a": 1}))
+        assert list(fake.objects) == ["w"]
+        request = provider_pb2.CheckRequest(name="x", **globes)
+        checked = from_struct(provider.Check(request, context).inputs)
+        assert checked["metadata"] == {"name": "g"}
+        assert len(warned) == 1
+
+    @pytest.mark.parametrize("call", ["create", "update", "delete", "read"])
+    def test_cancel_ends_the_first_contact(
+        self, context: Context, fake: FakeApi, call: str
+    ) -> None:
+        fake.is_away.set()
+        provider = KubernetesProvider()
+        self.configure(provider, context, kubeconfig=yaml.safe_dump(fake.config()))
+        threading.Timer(0.1, lambda: provider.Cancel(None, context)).start()
+        state = to_struct(widget() | {"__inputs": widget()})
+        calls: dict[str, Callable[[], Any]] = {
+            "create": lambda: self.create(provider, context, widget()),
+            "update": lambda: provider.Update(
+                provider_pb2.UpdateRequest(olds=state, news=to_struct(widget())), context
+            ),
+            "delete": lambda: provider.Delete(
+                provider_pb2.DeleteRequest(id="models/w", properties=state), context
+            ),
+            "read": lambda: provider.Read(
+                provider_pb2.ReadRequest(id="models/w", type=self.TYPE, properties=state), context
+            ),
+        }
+        with pytest.raises(RuntimeError, match="cancelled"):
+            calls[call]()
 
     def test_no_cluster_configured(self, context: Context) -> None:
         provider = KubernetesProvider()
