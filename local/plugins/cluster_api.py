@@ -70,7 +70,7 @@ class ClusterApi:
             proxy=access.proxy,
             timeout=_READ_TIMEOUTS,
             limits=_LIMITS,
-            headers={"User-Agent": "modelramp"},
+            headers=[(b"User-Agent", b"modelramp"), *access.impersonation],
             # A proxy named by the environment is never meant for this machine itself.
             trust_env=urlsplit(access.server).hostname not in {"127.0.0.1", "::1", "localhost"},
         )

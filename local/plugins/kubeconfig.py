@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -28,6 +29,7 @@ from local.plugins.properties import Properties
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _EXEC_SECONDS = 60
+_SAFE_IN_HEADER_NAMES = "!#$&'*+-.^_`|~"  # beside letters and digits; the rest as %XX
 _TOKEN_SECONDS = 60  # tokens in files are rotated by the kubelet well before they expire
 
 
@@ -46,6 +48,7 @@ class Access:
         server_name: the name in the server's certificate, if it is not the address's.
         proxy: address of an HTTP proxy, or None.
         credentials: what proves who we are, beside a certificate.
+        impersonation: headers that say as whom to act, if that is somebody else.
     """
 
     server: str
@@ -54,6 +57,7 @@ class Access:
     server_name: str | None
     proxy: str | None
     credentials: Credentials
+    impersonation: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass
@@ -95,11 +99,11 @@ class Credentials:
     def _renewed(self) -> tuple[str | None, float]:
         user = self.user
         forever = float("inf")
+        if user.get("tokenFile"):
+            token = _token_in(user["tokenFile"], instead=user.get("token"))
+            return f"Bearer {token}", time.monotonic() + _TOKEN_SECONDS
         if user.get("token"):
             return f"Bearer {user['token']}", forever
-        if user.get("tokenFile"):
-            token = _read(user["tokenFile"]).strip()
-            return f"Bearer {token}", time.monotonic() + _TOKEN_SECONDS
         if user.get("username"):
             pair = f"{user['username']}:{user.get('password', '')}"
             return f"Basic {base64.b64encode(pair.encode()).decode()}", forever
@@ -171,6 +175,7 @@ def access(config: Properties, context: str | None, cluster: str | None) -> Acce
         server_name=cluster_entry.get("tls-server-name"),
         proxy=cluster_entry.get("proxy-url"),
         credentials=Credentials(user, issued),
+        impersonation=_impersonation(user),
     )
 
 
@@ -259,6 +264,27 @@ def _inside_pod() -> Access:
     )
 
 
+def _impersonation(user: Properties) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the headers by which a user who may do so acts as another one."""
+    said = [
+        ("Impersonate-User", user.get("as")),
+        *(("Impersonate-Group", group) for group in user.get("as-groups") or []),
+        ("Impersonate-Uid", user.get("as-uid")),
+        *(
+            (f"Impersonate-Extra-{quote(key, safe=_SAFE_IN_HEADER_NAMES)}", value)
+            for key, values in (user.get("as-user-extra") or {}).items()
+            for value in values or []
+        ),
+    ]
+    headers = tuple((name.encode(), str(value).encode()) for name, value in said if value)
+    if headers and not user.get("as"):
+        raise KubeconfigError(
+            "the kubeconfig's user has as-groups, as-uid or as-user-extra, but not whom to "
+            "act as: as"
+        )
+    return headers
+
+
 def _tls(cluster: Properties, user: Properties, issued: Properties) -> ssl.SSLContext:
     authority = _content(cluster, "certificate-authority")
     try:
@@ -306,6 +332,17 @@ def _read(file: str | Path) -> str:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise KubeconfigError(f"{file} cannot be read: {error}") from None
+
+
+def _token_in(file: str, instead: str | None) -> str:
+    """Returns the token in a file; what stands in the kubeconfig only where there is none."""
+    try:
+        token = _read(file).strip()
+    except KubeconfigError:
+        if not instead:
+            raise
+        return instead
+    return token or instead or ""
 
 
 def _run(command: Properties) -> Properties:

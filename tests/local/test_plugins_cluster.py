@@ -94,6 +94,7 @@ class FakeApi:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
+        self.all_headers: list[list[tuple[str, str]]] = []  # also those that come twice
         self.faults: list[int | str] = []
         self.kinds = [{"name": "widgets", "kind": "Widget", "namespaced": True}]
         self.on_apply: Callable[[Manifest], tuple[int, Manifest] | None] = lambda _: None
@@ -139,6 +140,7 @@ class FakeApi:
         fault = None if is_discovery or not self.faults else self.faults.pop(0)
         self.requests.append((request.command, url.path, query))
         self.headers.append(dict(request.headers.items()))
+        self.all_headers.append(list(request.headers.items()))
         self.bodies.append(body)
         if fault == "drop":
             request.connection.close()
@@ -443,6 +445,23 @@ class TestKubeconfig:
         assert (mode, content) == (0o700, b"CERT\nKEY")
         assert not file.exists()
 
+    def test_token_in_a_file_wins(self, tmp_path: Path) -> None:
+        file = tmp_path / "token"
+        file.write_text("rotated\n")
+        user = {"token": "old", "tokenFile": str(file)}
+        found = access(self.config(**user), None, None).credentials
+        assert found.authorization() == "Bearer rotated"
+        assert found.forget()
+        file.unlink()
+        assert found.authorization() == "Bearer old"
+        with pytest.raises(KubeconfigError, match="cannot be read"):
+            access(self.config(tokenFile=str(file)), None, None).credentials.authorization()
+
+    def test_acting_as_somebody_else_needs_a_name(self) -> None:
+        for user in ({"as-uid": "7"}, {"as-groups": ["a"]}, {"as-user-extra": {"a": ["b"]}}):
+            with pytest.raises(KubeconfigError, match="not whom to act as"):
+                access(self.config(**user), None, None)
+
     def test_what_is_not_supported_is_said(self) -> None:
         with pytest.raises(KubeconfigError, match="use exec"):
             access(self.config(**{"auth-provider": {"name": "gcp"}}), None, None)
@@ -565,6 +584,35 @@ class TestApi:
         assert api.get(widget()) == fake.objects["w"]
         sent = [headers["Authorization"] for headers in fake.headers]
         assert sent == ["Bearer old", "Bearer old", "Bearer new"]
+
+    def test_every_request_acts_as_whom_the_kubeconfig_names(
+        self, fake: FakeApi, cancelled: threading.Event
+    ) -> None:
+        config = fake.config()
+        config["users"][0]["user"] = {
+            "token": "t",
+            "as": "jané",
+            "as-groups": ["developers", "admins"],
+            "as-uid": "7",
+            "as-user-extra": {"example.com/scopes": ["view", "edit"], "reason%": ["a"]},
+        }
+        api = ClusterApi(access(config, None, None), cancelled, patience=1)
+        api.create(widget(), "me", dry_run=False)
+        api.get(widget())
+        api.delete(widget(), "Foreground")
+        assert len(fake.requests) >= 4
+        for headers in fake.all_headers:
+            assert headers.count(("User-Agent", "modelramp")) == 1
+            assert headers.count(("Authorization", "Bearer t")) == 1
+            assert [pair for pair in headers if pair[0].startswith("Impersonate-")] == [
+                ("Impersonate-User", "jané".encode().decode("latin-1")),
+                ("Impersonate-Group", "developers"),
+                ("Impersonate-Group", "admins"),
+                ("Impersonate-Uid", "7"),
+                ("Impersonate-Extra-example.com%2Fscopes", "view"),
+                ("Impersonate-Extra-example.com%2Fscopes", "edit"),
+                ("Impersonate-Extra-reason%25", "a"),
+            ]
 
 
 class TestRefusals:
