@@ -6,12 +6,11 @@ import re
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from local.doctor.findings import Unreadable
-from local.plugins.cluster_api import ClusterApi
+from local.plugins.cluster_api import ClusterApi, may_have_a_proxy
 from local.plugins.kubeconfig import Access, KubeconfigError
 from local.plugins.refusals import ApiError, RefusedError, UnreachableError
 
@@ -76,7 +75,7 @@ class KubernetesCluster:
 
     def version(self) -> str | Unreadable:
         """See `Cluster`."""
-        return self._read(lambda: self._api.version())
+        return self._silent or self._read(self._api.version)
 
     def has(self, api_version: str, kind: str) -> bool | Unreadable:
         """See `Cluster`."""
@@ -148,7 +147,7 @@ def _silence(access: Access) -> Unreadable | None:
             verify=access.tls,
             proxy=access.proxy,
             timeout=TIMEOUT_SECONDS,
-            trust_env=_may_have_a_proxy(access.server),
+            trust_env=may_have_a_proxy(access.server),
         ) as client:
             name = access.server_name
             extensions = {"sni_hostname": name} if name else {}
@@ -165,11 +164,6 @@ def _silence(access: Access) -> Unreadable | None:
             f"{access.server} does not answer in {TIMEOUT_SECONDS:g} s ({said})", _REACH
         )
     return None
-
-
-def _may_have_a_proxy(url: str) -> bool:
-    """Whether a proxy named by the environment is meant: never for this machine itself."""
-    return urlsplit(url).hostname not in {"127.0.0.1", "::1", "localhost"}
 
 
 class Metrics(Protocol):
@@ -202,7 +196,7 @@ class PrometheusMetrics:
                 f"{self.url}/api/v1/{path}",
                 params=parameters,
                 timeout=TIMEOUT_SECONDS,
-                trust_env=_may_have_a_proxy(self.url),
+                trust_env=may_have_a_proxy(self.url),
             )
             content: dict[str, Any] = answer.json()
             if answer.is_success:

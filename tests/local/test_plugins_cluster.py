@@ -26,9 +26,10 @@ import httpx
 import pytest
 import yaml
 
+from local.cluster.layout import ENDPOINTS, HOST_ADDRESS
 from local.plugins import cluster_api, cluster_mode, first_contact, waiting
 from local.plugins import kubeconfig as kubeconfig_module
-from local.plugins.cluster_api import ClusterApi
+from local.plugins.cluster_api import ClusterApi, may_have_a_proxy
 from local.plugins.cluster_mode import ClusterMode, Options, UnreachableMode
 from local.plugins.differences import differences
 from local.plugins.jsonpath import compile_path
@@ -584,6 +585,31 @@ class TestApi:
         assert api.get(widget()) == fake.objects["w"]
         sent = [headers["Authorization"] for headers in fake.headers]
         assert sent == ["Bearer old", "Bearer old", "Bearer new"]
+
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            (ENDPOINTS["kubernetes"], False),
+            (ENDPOINTS["prometheus"], False),
+            (f"https://{HOST_ADDRESS}", False),
+            ("https://127.0.0.1:6443", False),
+            ("https://[::1]:6443", False),
+            ("https://localhost", False),
+            ("https://198.20.0.1", True),
+            ("https://10.0.0.1", True),
+            ("https://api.example.com:6443", True),
+        ],
+    )
+    def test_a_proxy_is_for_real_clusters(
+        self, cancelled: threading.Event, monkeypatch: pytest.MonkeyPatch, url: str, expected: bool
+    ) -> None:
+        for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        api = ClusterApi(access(TestKubeconfig.config(url), None, None), cancelled)
+        assert (len(api._client._mounts) > 0) is expected
+        assert may_have_a_proxy(url) is expected
 
     def test_every_request_acts_as_whom_the_kubeconfig_names(
         self, fake: FakeApi, cancelled: threading.Event

@@ -11,8 +11,10 @@ from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
+from local.cluster.layout import ENDPOINTS
 from local.doctor import reading
 from local.doctor.findings import Unreadable
 from local.doctor.reading import KubernetesCluster, PrometheusMetrics
@@ -166,6 +168,23 @@ def test_a_proxy_is_never_asked_for_this_machine(server: Server, monkeypatch: py
         monkeypatch.delenv(name, raising=False)
     assert cluster(server.url).version() == "v1.34.4"
     assert PrometheusMetrics(server.url).ask("query") == {"result": []}
+
+
+def test_a_proxy_is_never_asked_for_the_local_cluster(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+
+    def client(**options: Any) -> httpx.Client:
+        asked.append(options["trust_env"])
+        raise httpx.ConnectError("nobody is asked here")
+
+    monkeypatch.setattr(reading.httpx, "Client", client)
+    monkeypatch.setattr(reading, "ClusterApi", lambda *_, **__: None)
+    cluster(ENDPOINTS["kubernetes"])
+    cluster("https://api.example.com")
+    monkeypatch.setattr(reading.httpx, "get", lambda _, **options: client(**options))
+    PrometheusMetrics(ENDPOINTS["prometheus"]).ask("query")
+    PrometheusMetrics("http://prometheus.example.com").ask("query")
+    assert asked == [False, True, False, True]
 
 
 def test_without_a_way_to_the_cluster_every_answer_says_why():
