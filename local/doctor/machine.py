@@ -11,6 +11,7 @@ from pathlib import Path
 from local.commands import run
 from local.doctor.findings import Finding, Requirement
 from local.home import Home
+from local.plugins.environment import is_stand_in
 from local.processes import free_port
 from local.tools import TOOLS, Silent, ensure
 from models.errors import ToolError
@@ -126,12 +127,13 @@ def plugin(home: Home) -> Finding:
     ours = home.path / "pulumi-home" / "plugins" / folder / _PLUGIN
     users = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"), "plugins", folder, _PLUGIN)
     on_path = shutil.which(_PLUGIN)
-    if on_path:
-        return PLUGIN.ok(f"official, {on_path}")
-    for found in (users, ours):
-        if found.is_symlink() or (found.exists() and found == users):
+    # The engine takes the one on PATH; `local env` links the user's own, if there is one. Where
+    # that has been evaluated, PULUMI_HOME is the project's.
+    there = [Path(on_path)] if on_path else [found for found in (users, ours) if found.exists()]
+    for found in there:
+        if not is_stand_in(found):
             return PLUGIN.ok(f"official, {_short(found)}")
-    if ours.exists():
+    if there:
         return PLUGIN.ok("our stand-in, as the official one could not be had here")
     return PLUGIN.missing("none yet")
 

@@ -16,6 +16,9 @@ from models.errors import ToolError
 
 _LANGUAGE_HOST = "pulumi-language-python"
 _KUBERNETES = "pulumi-resource-kubernetes"
+# -P keeps the engine's working directory, a user's folder, out of the module search.
+_RUNS_OURS = b"-P -m local.plugins."
+_HEAD_BYTES = 8192  # of an official plugin, which is 100 MB large
 
 
 def pulumi_environment(
@@ -64,12 +67,21 @@ def pulumi_environment(
     }
 
 
+def is_stand_in(plugin: Path) -> bool:
+    """Whether a plugin is a script of ours, rather than an official one."""
+    try:
+        with plugin.open("rb") as file:
+            return _RUNS_OURS in file.read(_HEAD_BYTES)
+    except OSError:  # a program that we may run, but not read
+        return False
+
+
 def _provide_language_host(plugins: Path, pulumi: Path) -> None:
     """The official one lies beside the CLI, unless that was built here."""
     beside = pulumi.resolve().parent / _LANGUAGE_HOST
     if not beside.exists() and shutil.which(_LANGUAGE_HOST) is None:
         folder = plugins / f"language-python-v{TOOLS['pulumi'].version}"
-        _write_stand_in(folder / _LANGUAGE_HOST, "local.plugins.language_host")
+        _write_stand_in(folder / _LANGUAGE_HOST, "language_host")
 
 
 def _provide_kubernetes(plugins: Path, progress: Progress) -> None:
@@ -88,7 +100,7 @@ def _provide_kubernetes(plugins: Path, progress: Progress) -> None:
     if official.exists() and official != target:  # the same, where this runs inside itself
         _replace(target, lambda path: path.symlink_to(official))
     elif not (target.is_symlink() and target.exists()):
-        _write_stand_in(target, "local.plugins.kubernetes_provider")
+        _write_stand_in(target, "kubernetes_provider")
 
 
 def _users_plugins() -> Path:
@@ -96,8 +108,8 @@ def _users_plugins() -> Path:
 
 
 def _write_stand_in(target: Path, module: str) -> None:
-    # -P keeps the engine's working directory, a user's folder, out of the module search.
-    script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m {module} "$@"\n'
+    python = shlex.quote(sys.executable)
+    script = f'#!/bin/sh\nexec {python} {_RUNS_OURS.decode()}{module} "$@"\n'
     if target.is_symlink() or not target.exists() or target.read_text(encoding="utf-8") != script:
 
         def write(path: Path) -> None:

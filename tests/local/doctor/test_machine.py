@@ -10,6 +10,7 @@ from local import tools
 from local.doctor import machine
 from local.doctor.findings import State
 from local.home import Home
+from local.plugins import environment
 from local.tools import TOOLS
 
 PLUGIN = "pulumi-resource-kubernetes"
@@ -37,6 +38,13 @@ def script(file: Path, says: str, code: int = 0) -> Path:
     file.write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
     file.chmod(0o755)
     return file
+
+
+def stand_in(home: Home) -> Path:
+    """Writes what `modelramp local env` writes where no official plugin can be had."""
+    ours = home.path / "pulumi-home" / "plugins" / FOLDER / PLUGIN
+    environment._write_stand_in(ours, "kubernetes_provider")
+    return ours
 
 
 def test_a_program_on_path_tells_its_version(bare: Path):
@@ -83,13 +91,38 @@ def test_which_kubernetes_plugin_pulumi_uses(tmp_path: Path, bare: Path):
     home = Home(tmp_path / "project")
     assert machine.plugin(home).state is State.MISSING
     assert machine.plugin(home).is_warning
-    ours = home.path / "pulumi-home" / "plugins" / FOLDER / PLUGIN
-    script(ours, "")
+    stand_in(home)
     assert "our stand-in" in machine.plugin(home).saw
     users = script(tmp_path / "users" / "plugins" / FOLDER / PLUGIN, "")
     assert machine.plugin(home).saw == f"official, {users}"
     on_path = script(bare / PLUGIN, "")
     assert machine.plugin(home).saw == f"official, {on_path}"
+
+
+def test_what_the_evaluated_environment_names_may_be_our_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    home = Home(tmp_path / "project")
+    ours = stand_in(home)
+    monkeypatch.setenv("PULUMI_HOME", str(home.path / "pulumi-home"))
+    assert "our stand-in" in machine.plugin(home).saw
+    ours.unlink()
+    official = script(tmp_path / "official", "")
+    ours.symlink_to(official)
+    assert machine.plugin(home).saw == f"official, {ours}"
+    official.unlink()
+    assert machine.plugin(home).state is State.MISSING
+
+
+def test_our_stand_in_is_no_official_one_wherever_it_lies(tmp_path: Path, bare: Path):
+    home = Home(tmp_path / "project")
+    ours = stand_in(home)
+    users = tmp_path / "users" / "plugins" / FOLDER / PLUGIN
+    users.parent.mkdir(parents=True)
+    users.symlink_to(ours)
+    assert "our stand-in" in machine.plugin(home).saw
+    (bare / PLUGIN).symlink_to(ours)
+    assert "our stand-in" in machine.plugin(home).saw
 
 
 def test_a_linked_plugin_of_the_project_is_the_official_one(tmp_path: Path):
