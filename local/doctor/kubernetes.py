@@ -58,7 +58,8 @@ WRITTEN = {
     "monitoring.coreos.com": ("podmonitors", "prometheusrules"),
 }
 """What `components/` declares, by API group."""
-VERBS = ("create", "get", "patch", "delete")
+VERBS = ("create", "get", "list", "watch", "patch", "update", "delete")
+"""What Pulumi does with them, by the official plugin or by ours; the role in docs/clusters.md."""
 
 
 def checks(

@@ -8,8 +8,11 @@ import pkgutil
 import re
 from pathlib import Path
 
+import yaml
+
 import local.doctor
 from local.cluster import programs
+from local.doctor import kubernetes
 from local.doctor.findings import Requirement
 from local.tools import TOOLS
 
@@ -52,6 +55,17 @@ def test_every_section_that_a_remedy_names_is_there():
     }
     assert {"rights", "rights-to-look", "prometheus", "artifacts", "server-image"} <= named
     assert named <= anchors
+
+
+def test_the_documented_role_gives_what_doctor_asks_for():
+    section = TEXT[TEXT.index("### Rights\n") :]
+    role = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    given = {group: rule for rule in role["rules"] for group in rule["apiGroups"]}
+    assert {group: rule["resources"] for group, rule in given.items()} == {
+        group: list(resources) for group, resources in kubernetes.WRITTEN.items()
+    }
+    for rule in role["rules"]:
+        assert rule["verbs"] == list(kubernetes.VERBS)
 
 
 def test_the_tested_versions_are_those_of_the_local_cluster():

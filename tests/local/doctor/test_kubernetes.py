@@ -93,7 +93,11 @@ def test_rights_are_asked_for_all_that_is_declared_and_denied_ones_named():
     assert len(declared_kinds()) == 5
     cluster = FakeCluster()
     assert checked(cluster)["rights"].state is State.OK
-    assert {(group, resource) for _, group, resource in cluster.asked} == declared_kinds()
+    assert cluster.asked == {
+        (verb, group, resource)
+        for verb in ("create", "get", "list", "watch", "patch", "update", "delete")
+        for group, resource in declared_kinds()
+    }
     cluster.forbidden = {("patch", "httproutes"), ("delete", "httproutes")}
     found = checked(cluster)["rights"]
     assert (found.state, found.saw) == (State.MISSING, "not allowed: patch, delete httproutes")
