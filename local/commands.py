@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from models.errors import ToolError
 
 _GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 _LAST_CHARACTERS = 2000
 
 
@@ -73,13 +76,20 @@ def run(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and its children, by force if they take long."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+    """Ends the process and its children, by force if they take long.
+
+    The children may take longer than the process itself, or ignore what ends it.
+    """
+    limit = time.monotonic() + _GRACE_SECONDS
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+        while time.monotonic() < limit:
+            os.killpg(process.pid, 0)  # fails when none is left
+            time.sleep(_POLL_SECONDS)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def _text(stream: IO[bytes]) -> str:

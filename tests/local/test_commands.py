@@ -10,12 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local import commands
 from local.commands import run
 from models.errors import ToolError
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_standard_output_is_returned(tmp_path: Path):
@@ -35,18 +40,29 @@ def test_a_program_that_is_not_there(tmp_path: Path):
         run(["no-such-program"], folder=tmp_path, timeout_seconds=20)
 
 
-def test_what_takes_too_long_is_ended_with_its_children(tmp_path: Path):
-    child = "import time; time.sleep(60)"
-    code = (
-        "import pathlib, subprocess, sys, time\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
-        "pathlib.Path('pid').write_text(str(child.pid))\n"
+def test_what_takes_too_long_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(commands, "_GRACE_SECONDS", 0.5)
+    child = (
+        "import pathlib, signal, sys, time\n"
+        "if sys.argv[1] == 'stubborn': signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
         "time.sleep(60)\n"
     )
-    with pytest.raises(ToolError, match="not done after 2 seconds"):
-        run(python(code), folder=tmp_path, timeout_seconds=2)
-    pid = int((tmp_path / "pid").read_text())
-    limit = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "names = ('obedient', 'stubborn')\n"
+        f"started = [subprocess.Popen([sys.executable, '-c', {child!r}, it]) for it in names]\n"
+        "while not all(pathlib.Path(it).exists() for it in names): time.sleep(0.01)\n"
+        "pathlib.Path('pids').write_text(' '.join(str(it.pid) for it in started))\n"
+        "time.sleep(60)\n"
+    )
+    with pytest.raises(ToolError, match="not done after 3 seconds"):
+        run(python(code), folder=tmp_path, timeout_seconds=3)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    limit = time.monotonic() + 20
+    while any(is_running(pid) for pid in pids):
         assert time.monotonic() < limit
         time.sleep(0.05)
