@@ -57,6 +57,19 @@ def test_every_section_that_a_remedy_names_is_there():
     assert named <= anchors
 
 
+def test_every_variable_that_is_named_is_read():
+    texts = [TEXT, (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")]
+    named = {name for text in texts for name in re.findall(r"MODELRAMP_[A-Z_]+", text)}
+    sources = [
+        file.read_text(encoding="utf-8")
+        for folder in ("local", "scripts", "tests")
+        for file in (REPOSITORY / folder).rglob("*.py")
+    ]
+    assert named
+    for name in named:
+        assert any(f'"{name}"' in source for source in sources), name
+
+
 def test_the_documented_role_gives_what_doctor_asks_for():
     section = TEXT[TEXT.index("### Rights\n") :]
     role = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
