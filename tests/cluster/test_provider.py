@@ -37,6 +37,7 @@ pytestmark = pytest.mark.cluster
 
 Variables: TypeAlias = Mapping[str, str]
 NONE: Variables = {}
+_SECONDS_OF_A_COMMAND = 180  # less than any wait that a test declares and expects to be ended
 # Of its own for each run: definitions belong to no namespace.
 GROUP = f"run-{secrets.token_hex(4)}.tests.modelramp.dev"
 # Declares what objects.json holds: name -> {manifest, options}. {"secret": text} is a secret.
@@ -234,7 +235,7 @@ class Project:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=_SECONDS_OF_A_COMMAND,
             check=False,
         )
         assert (done.returncode != 0) == fails, f"{done.stdout}\n{done.stderr}"
@@ -583,7 +584,7 @@ class TestWaiting:
         started = time.monotonic()
         with meanwhile(break_it):
             output = project.up(fails=True)
-        assert 6 <= time.monotonic() - started < 30
+        assert time.monotonic() - started >= 6  # and less than the 600 s that are the default
         if project.is_stand_in:
             assert f"Widget {project.namespace}/widget is there, but not ready after 6 s" in output
             assert "ImagePullBackOff: no such image example/none:1" in output
@@ -598,11 +599,9 @@ class TestWaiting:
         assert project.cluster.get(widget)["metadata"]["uid"] == uid
 
     def test_custom_timeouts_come_first_and_skip_await_skips(self, project: Project) -> None:
-        never = annotated(project.widget(), waitFor="condition=Ready", timeoutSeconds="100")
+        never = annotated(project.widget(), waitFor="condition=Ready", timeoutSeconds="500")
         project.declare("widget", never, timeouts={"create": "2s", "update": "2s"})
-        started = time.monotonic()
-        project.up(fails=True)
-        assert time.monotonic() - started < 30
+        project.up(fails=True)  # in less than the 500 s
 
         project.declare("widget", annotated(never, skipAwait="true"))
         project.up()
@@ -661,11 +660,9 @@ class TestWaiting:
         process = project.start("up", "--skip-preview", "--yes")
         eventually(lambda: project.cluster.api.get(widget))
         time.sleep(1)
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        assert time.monotonic() - started < 10, output
-        assert process.returncode != 0
+        output, _ = process.communicate(timeout=_SECONDS_OF_A_COMMAND)
+        assert process.returncode != 0, output
         assert project.state()["widget"]["initErrors"]
 
         project.cluster.set_status(widget, {"conditions": [condition("Ready", "True")]})
