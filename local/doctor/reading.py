@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from local.doctor.findings import Unreadable
-from local.plugins.cluster_api import ClusterApi, may_have_a_proxy
+from local.plugins.cluster_api import ClusterApi, environment_proxy
 from local.plugins.kubeconfig import Access, KubeconfigError
 from local.plugins.refusals import ApiError, RefusedError, UnreachableError
 
@@ -145,9 +145,9 @@ def _silence(access: Access) -> Unreadable | None:
     try:
         with httpx.Client(
             verify=access.tls,
-            proxy=access.proxy,
+            proxy=access.proxy or environment_proxy(access.server),
             timeout=TIMEOUT_SECONDS,
-            trust_env=may_have_a_proxy(access.server),
+            trust_env=False,
         ) as client:
             name = access.server_name
             extensions = {"sni_hostname": name} if name else {}
@@ -196,7 +196,9 @@ class PrometheusMetrics:
                 f"{self.url}/api/v1/{path}",
                 params=parameters,
                 timeout=TIMEOUT_SECONDS,
-                trust_env=may_have_a_proxy(self.url),
+                proxy=environment_proxy(self.url),
+                verify=httpx.create_ssl_context(),  # SSL_CERT_FILE counts
+                trust_env=False,
             )
             content: dict[str, Any] = answer.json()
             if answer.is_success:

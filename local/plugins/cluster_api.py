@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import tenacity
@@ -71,11 +74,11 @@ class ClusterApi:
         self._client = httpx.Client(
             base_url=access.server,
             verify=access.tls,
-            proxy=access.proxy,
+            proxy=access.proxy or environment_proxy(access.server),
             timeout=_READ_TIMEOUTS,
             limits=_LIMITS,
             headers=[(b"User-Agent", b"modelramp"), *access.impersonation],
-            trust_env=may_have_a_proxy(access.server),
+            trust_env=False,
         )
 
     def version(self) -> str:
@@ -287,17 +290,28 @@ class ClusterApi:
             raise _unreachable(error, self.server) from None
 
 
-def may_have_a_proxy(url: str) -> bool:
-    """Whether a proxy that the environment names is meant: never for this machine itself.
+def environment_proxy(url: str) -> str | None:
+    """Returns the proxy that the environment names for a URL, in the words that kubectl knows.
 
-    The local cluster is on this machine too, whatever its addresses.
+    None is meant for this machine itself, and the local cluster is on this machine too, whatever
+    its addresses. httpx does not know of ranges in NO_PROXY, and fails for those of IPv6.
     """
-    host = urlsplit(url).hostname or ""
-    try:
+    named, parts = getproxies(), urlsplit(url)
+    proxy, host = named.get(parts.scheme) or named.get("all"), parts.hostname or ""
+    if not proxy or host == "localhost" or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    with suppress(ValueError):  # it is a name
         address = ip_address(host)
-    except ValueError:
-        return host != "localhost"
-    return not (address.is_loopback or address in _LOCAL_CLUSTER)
+        exempt = (_LOCAL_CLUSTER, *_networks(named.get("no", "")))
+        if address.is_loopback or any(address in network for network in exempt):
+            return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _networks(listed: str) -> Generator[IPv4Network | IPv6Network]:
+    for part in listed.split(","):
+        with suppress(ValueError):
+            yield ip_network(part.strip(), strict=False)
 
 
 def is_owned_by_request(live: Properties, field_manager: str, started: float) -> bool:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ import yaml
 from local.cluster.layout import ENDPOINTS, HOST_ADDRESS
 from local.plugins import cluster_api, cluster_mode, first_contact, waiting
 from local.plugins import kubeconfig as kubeconfig_module
-from local.plugins.cluster_api import ClusterApi, may_have_a_proxy
+from local.plugins.cluster_api import ClusterApi
 from local.plugins.cluster_mode import ClusterMode, Options, UnreachableMode
 from local.plugins.differences import differences
 from local.plugins.jsonpath import compile_path
@@ -589,27 +590,46 @@ class TestApi:
     @pytest.mark.parametrize(
         ("url", "expected"),
         [
-            (ENDPOINTS["kubernetes"], False),
-            (ENDPOINTS["prometheus"], False),
-            (f"https://{HOST_ADDRESS}", False),
-            ("https://127.0.0.1:6443", False),
-            ("https://[::1]:6443", False),
-            ("https://localhost", False),
-            ("https://198.20.0.1", True),
-            ("https://10.0.0.1", True),
-            ("https://api.example.com:6443", True),
+            (ENDPOINTS["kubernetes"], None),
+            (ENDPOINTS["prometheus"], None),
+            (f"https://{HOST_ADDRESS}", None),
+            ("https://127.0.0.1:6443", None),
+            ("https://[::1]:6443", None),
+            ("https://localhost", None),
+            ("https://198.20.0.1", "http://secure:9"),
+            ("http://198.20.0.1", "http://plain:9"),
+            ("https://10.0.0.1", "http://secure:9"),
+            ("https://10.1.2.3", None),
+            ("https://[fd00::1]", None),
+            ("https://[fe00::1]", "http://secure:9"),
+            ("https://api.example.com:6443", "http://secure:9"),
+            ("https://api.internal.example.com:6443", None),
         ],
     )
     def test_a_proxy_is_for_real_clusters(
-        self, cancelled: threading.Event, monkeypatch: pytest.MonkeyPatch, url: str, expected: bool
+        self,
+        cancelled: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+        url: str,
+        expected: str | None,
     ) -> None:
-        for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        for name in ("http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.delenv(name, raising=False)
-        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
-            monkeypatch.setenv(name, "http://127.0.0.1:9")
-        api = ClusterApi(access(TestKubeconfig.config(url), None, None), cancelled)
-        assert (len(api._client._mounts) > 0) is expected
-        assert may_have_a_proxy(url) is expected
+        monkeypatch.setenv("HTTP_PROXY", "http://plain:9")
+        monkeypatch.setenv("HTTPS_PROXY", "secure:9")
+        monkeypatch.setenv("NO_PROXY", "internal.example.com, 10.1.0.0/16,fd00::/8")
+        given: list[Any] = []
+        client = httpx.Client
+
+        def recorded(**options: Any) -> httpx.Client:
+            given.append((options["proxy"], options["trust_env"]))
+            return client(**options)
+
+        monkeypatch.setattr(httpx, "Client", recorded)
+        found = access(TestKubeconfig.config(url), None, None)
+        ClusterApi(found, cancelled)
+        ClusterApi(replace(found, proxy="http://said:9"), cancelled)
+        assert given == [(expected, False), ("http://said:9", False)]
 
     def test_every_request_acts_as_whom_the_kubeconfig_names(
         self, fake: FakeApi, cancelled: threading.Event

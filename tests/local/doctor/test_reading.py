@@ -180,10 +180,14 @@ def test_a_proxy_is_never_asked_for_this_machine(server: Server, monkeypatch: py
 
 
 def test_a_proxy_is_never_asked_for_the_local_cluster(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("https_proxy", "http://proxy:9")
+    monkeypatch.setenv("http_proxy", "http://proxy:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     asked: list[Any] = []
 
     def client(**options: Any) -> httpx.Client:
-        asked.append(options["trust_env"])
+        asked.append((options["proxy"], options["trust_env"]))
         raise httpx.ConnectError("nobody is asked here")
 
     monkeypatch.setattr(reading.httpx, "Client", client)
@@ -193,7 +197,7 @@ def test_a_proxy_is_never_asked_for_the_local_cluster(monkeypatch: pytest.Monkey
     monkeypatch.setattr(reading.httpx, "get", lambda _, **options: client(**options))
     PrometheusMetrics(ENDPOINTS["prometheus"]).ask("query")
     PrometheusMetrics("http://prometheus.example.com").ask("query")
-    assert asked == [False, True, False, True]
+    assert asked == [(None, False), ("http://proxy:9", False)] * 2
 
 
 def test_without_a_way_to_the_cluster_every_answer_says_why():
