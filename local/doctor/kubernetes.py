@@ -50,7 +50,7 @@ LOCAL_NODE = Requirement(
     "kubernetes",
     "local node",
     "the local cluster is made of these processes",
-    "modelramp local up --cluster; logs are in ~/.cache/modelramp/cluster/node/logs",
+    "modelramp local up --cluster; logs are in ~/.cache/modelramp/cluster/logs",
 )
 WRITTEN = {
     "serving.kserve.io": ("inferenceservices", "servingruntimes"),

@@ -12,6 +12,7 @@ import yaml
 
 import local.doctor
 from local.cluster import programs
+from local.cluster.layout import Layout
 from local.doctor import kubernetes
 from local.doctor.findings import Requirement
 from local.tools import TOOLS
@@ -55,6 +56,12 @@ def test_every_section_that_a_remedy_names_is_there():
     }
     assert {"rights", "rights-to-look", "prometheus", "artifacts", "server-image"} <= named
     assert named <= anchors
+
+
+def test_logs_are_where_it_says():
+    place = Layout(Path("~/.cache/modelramp/cluster")).logs
+    assert f"`{place}`" in TEXT
+    assert kubernetes.LOCAL_NODE.remedy.endswith(f" {place}")
 
 
 def test_every_variable_that_is_named_is_read():
