@@ -48,7 +48,7 @@ def test_a_controller_without_an_available_pod():
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        ("docker.io/kserve/kserve-controller:v0.20.0", State.OK),
+        ("registry.example/kserve/kserve-controller:v0.20.0", State.OK),
         ("kserve/kserve-controller:v0.21.0-rc0", State.OK),
         ("kserve/kserve-controller:v1.0.0", State.OK),
         ("kserve/kserve-controller:v0.15.2", State.WRONG),
