@@ -41,11 +41,18 @@ quickstart-cluster: install ## the same on a real Kubernetes with KServe, made o
 
 .PHONY: check
 check: install policies/.venv/.installed ## unit tests, types, lint: under two minutes
+	$(MAKE) --no-print-directory --output-sync=target -j2 lint unit
+
+.PHONY: lint
+lint: install policies/.venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/pyright -p policies
+
+.PHONY: unit
+unit: install policies/.venv/.installed
 	$(BIN)/pytest -q -m "not embedded and not cluster" tests
 	policies/.venv/bin/pytest -q -c policies/pyproject.toml tests/policies
 
