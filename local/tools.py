@@ -199,7 +199,9 @@ class Tool:
 
 
 _UNIX = {"linux": "linux", "darwin": "darwin"}
-_AMD64 = {"x64": "amd64", "arm64": "arm64"}
+AMD64 = {"x64": "amd64", "arm64": "arm64"}
+"""What most releases call the processors."""
+
 _PULUMI_SHA256 = {
     "linux-x64": "94ba357acac23d01474084c4b00098dc0f7bc70ce13f34c777459254a5f718e5",
     "linux-arm64": "edc8327463a72160bb36cf82cf5062da9c8a244290a706d9980988e7bf486853",
@@ -241,7 +243,7 @@ TOOLS: Mapping[str, Tool] = {
                 url="https://github.com/pulumi/pulumi-kubernetes/releases/download/v{version}/pulumi-resource-kubernetes-v{version}-{os}-{arch}.tar.gz",
                 members=("pulumi-resource-kubernetes",),
                 os_names=_UNIX,
-                arch_names=_AMD64,
+                arch_names=AMD64,
                 checksums_url="https://github.com/pulumi/pulumi-kubernetes/releases/download/v{version}/pulumi-kubernetes_{version}_checksums.txt",
             ),
         ),
@@ -253,7 +255,7 @@ TOOLS: Mapping[str, Tool] = {
                 url="https://github.com/prometheus/prometheus/releases/download/v{version}/prometheus-{version}.{os}-{arch}.tar.gz",
                 members=("prometheus",),
                 os_names=_UNIX,
-                arch_names=_AMD64,
+                arch_names=AMD64,
                 checksums_url="https://github.com/prometheus/prometheus/releases/download/v{version}/sha256sums.txt",
             ),
             debian=DebianPackages(("prometheus",), {"prometheus": "usr/bin/prometheus"}),

@@ -129,6 +129,15 @@ class Project:
             process.wait(timeout=30)
 
 
+def moves_of(told: dict[str, Any], version: str) -> list[tuple[int, int, str]]:
+    """Returns the moves of one version in a quickstart's JSON: from, to, verdict."""
+    return [
+        (move["from"], move["to"], move["verdict"])
+        for move in told["moves"]
+        if move["candidate"] == version
+    ]
+
+
 def _copy_repository(target: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

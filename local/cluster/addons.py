@@ -77,6 +77,7 @@ def addons(layout: Layout, programs: Mapping[str, Path]) -> list[Addon]:
         layout: of the cluster.
         programs: where the charts lie, beside the programs.
     """
+    bundle = _operator_bundle(programs)  # megabytes, which two of them share
     return [
         Addon(
             "names",
@@ -88,9 +89,9 @@ def addons(layout: Layout, programs: Mapping[str, Path]) -> list[Addon]:
             ),
             available=("kube-system/coredns",),
         ),
-        _definitions(programs),
+        _definitions(programs, bundle),
         _envoy_gateway(programs),
-        _prometheus_operator(programs),
+        _prometheus_operator(bundle),
         _kserve(layout, programs),
         Addon(
             "gateway",
@@ -167,7 +168,7 @@ def _chart(
     return _documents(run(command, folder=chart, timeout_seconds=_RENDER_TIMEOUT_SECONDS))
 
 
-def _definitions(programs: Mapping[str, Path]) -> Addon:
+def _definitions(programs: Mapping[str, Path], bundle: Sequence[Object]) -> Addon:
     """Custom resource definitions, which everything else needs."""
     chart = programs["envoy-gateway"].parent / "charts" / "gateway-helm"
     gateway = chart / "charts" / "crds" / "crds"
@@ -176,7 +177,7 @@ def _definitions(programs: Mapping[str, Path]) -> Addon:
     objects = [
         *(item for file in files for item in _documents(file.read_text(encoding="utf-8"))),
         *_chart(programs, kserve, "kserve-crd", "kserve"),
-        *_operator_bundle(programs),
+        *bundle,
     ]
     kind = "CustomResourceDefinition"
     return Addon("definitions", [item for item in objects if item["kind"] == kind])
@@ -207,9 +208,9 @@ def _envoy_gateway(programs: Mapping[str, Path]) -> Addon:
     )
 
 
-def _prometheus_operator(programs: Mapping[str, Path]) -> Addon:
+def _prometheus_operator(bundle: Sequence[Object]) -> Addon:
     objects = [_namespace(_OPERATOR_NAMESPACE)]
-    for item in _operator_bundle(programs):
+    for item in bundle:
         if item["kind"] == "CustomResourceDefinition":
             continue
         if "namespace" in item["metadata"]:
@@ -294,9 +295,6 @@ def _kserve(layout: Layout, programs: Mapping[str, Path]) -> Addon:
         if item["kind"] not in {"Certificate", "Issuer"}
         and item["metadata"]["name"] != certificate["metadata"]["name"]
     ]
-    # What is checked by webhooks comes after their server.
-    late = {"ClusterStorageContainer"}
-    objects.sort(key=lambda item: item["kind"] in late)
     return Addon(
         "KServe",
         [_namespace(namespace), certificate, *objects],

@@ -37,8 +37,10 @@ BASE_PROCESSES = ("containerd", "etcd", "apiserver", "kubelet", "proxy", "store"
 
 def status(layout: Layout) -> dict[str, Any] | None:
     """Returns what runs on the node, or None when there is no cluster."""
-    if _first_process(layout) is None:
-        return None
+    return None if _first_process(layout) is None else _read_status(layout)
+
+
+def _read_status(layout: Layout) -> dict[str, Any] | None:
     try:
         return json.loads(layout.status_file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -195,7 +197,7 @@ def _wait(layout: Layout) -> None:
                 f"logs are in {layout.logs}"
             )
         time.sleep(POLL_SECONDS)
-        processes = (status(layout) or {"processes": {}})["processes"]
+        processes = (_read_status(layout) or {"processes": {}})["processes"]
         waiting = [name for name in BASE_PROCESSES if not processes.get(name, {}).get("ready")]
 
 

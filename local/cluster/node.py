@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ from local.cluster.layout import (
     Layout,
     address,
 )
+from local.commands import run
 from local.files import write_json, write_text
 from local.processes import ProcessSpec, Supervisor
 
@@ -244,7 +244,7 @@ def _enable_controllers(group: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, timeout=20, stdin=subprocess.DEVNULL)
+    run(command, folder=Path("/"), timeout_seconds=20)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.tools import (
+    AMD64,
     TOOLS,
     DebianPackages,
     GoModule,
@@ -46,7 +47,7 @@ NODE_TOOLS = (
         release=Release(
             url="https://dl.k8s.io/v{version}/kubernetes-server-{os}-{arch}.tar.gz",
             members=("kubelet", *_KUBERNETES_PROGRAMS),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url="https://dl.k8s.io/v{version}/kubernetes-server-{os}-{arch}.tar.gz.sha256",
         ),
         go=GoModule(
@@ -63,7 +64,7 @@ NODE_TOOLS = (
         release=Release(
             url=f"{_GITHUB}/etcd-io/etcd/releases/download/v{{version}}/etcd-v{{version}}-{{os}}-{{arch}}.tar.gz",
             members=("etcd",),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url=f"{_GITHUB}/etcd-io/etcd/releases/download/v{{version}}/SHA256SUMS",
         ),
         go=GoModule(folder="etcd", package="."),
@@ -76,7 +77,7 @@ NODE_TOOLS = (
         release=Release(
             url=f"{_GITHUB}/containerd/containerd/releases/download/v{{version}}/containerd-{{version}}-{{os}}-{{arch}}.tar.gz",
             members=("containerd", "containerd-shim-runc-v2", "ctr"),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url=f"{_GITHUB}/containerd/containerd/releases/download/v{{version}}/containerd-{{version}}-{{os}}-{{arch}}.tar.gz.sha256sum",
         ),
         debian=DebianPackages(
@@ -91,7 +92,7 @@ NODE_TOOLS = (
         release=Release(
             url=f"{_GITHUB}/opencontainers/runc/releases/download/v{{version}}/runc.{{arch}}",
             members=(),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url=f"{_GITHUB}/opencontainers/runc/releases/download/v{{version}}/runc.sha256sum",
         ),
         debian=DebianPackages(("runc", "libseccomp2"), {"runc": "usr/sbin/runc"}),
@@ -118,7 +119,7 @@ NODE_TOOLS = (
         release=Release(
             url=f"{_GITHUB}/containernetworking/plugins/releases/download/v{{version}}/cni-plugins-{{os}}-{{arch}}-v{{version}}.tgz",
             members=("bridge", "host-local", "loopback", "portmap"),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url=f"{_GITHUB}/containernetworking/plugins/releases/download/v{{version}}/cni-plugins-{{os}}-{{arch}}-v{{version}}.tgz.sha256",
         ),
         go=GoModule(
@@ -139,7 +140,7 @@ NODE_TOOLS = (
         release=Release(
             url="https://get.helm.sh/helm-v{version}-{os}-{arch}.tar.gz",
             members=("helm",),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url="https://get.helm.sh/helm-v{version}-{os}-{arch}.tar.gz.sha256sum",
         ),
         go=GoModule(
@@ -162,7 +163,7 @@ IMAGE_TOOLS = (
         release=Release(
             url=f"{_GITHUB}/coredns/coredns/releases/download/v{{version}}/coredns_{{version}}_{{os}}_{{arch}}.tgz",
             members=("coredns",),
-            arch_names={"x64": "amd64", "arm64": "arm64"},
+            arch_names=AMD64,
             checksums_url=f"{_GITHUB}/coredns/coredns/releases/download/v{{version}}/coredns_{{version}}_{{os}}_{{arch}}.tgz.sha256",
         ),
         go=GoModule(folder="coredns", package="."),

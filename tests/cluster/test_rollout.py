@@ -28,7 +28,7 @@ from models.names import NO_VERSION, VERSION_HEADER
 from models.stack import load_stack
 from rollout.stack_file import start_rollout
 from tests.cluster.machine import machine_settings
-from tests.project import Project
+from tests.project import Project, moves_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -42,14 +42,6 @@ SPLIT = "service/models/{}/80/http"
 def told(project: Project) -> dict[str, Any]:
     project.run("quickstart", "--cluster", "--keep", timeout_seconds=1000)
     return json.loads((project.home.path / "quickstart.json").read_text())
-
-
-def moves_of(told: dict[str, Any], version: str) -> list[tuple[int, int, str]]:
-    return [
-        (move["from"], move["to"], move["verdict"])
-        for move in told["moves"]
-        if move["candidate"] == version
-    ]
 
 
 def test_the_good_version_walks_to_100_percent(told):

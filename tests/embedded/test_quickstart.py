@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from local.processes import marked_processes
 from models.stack import load_stack
 from rollout.stack_file import start_rollout
-from tests.project import Project
+from tests.project import Project, moves_of
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(900)]
 
@@ -40,14 +40,6 @@ def told(project: Project) -> dict[str, object]:
 
     project.run("quickstart", "--keep", timeout_seconds=800)
     return json.loads((project.home.path / "quickstart.json").read_text())
-
-
-def moves_of(told, version: str) -> list[tuple[int, int, str]]:
-    return [
-        (move["from"], move["to"], move["verdict"])
-        for move in told["moves"]
-        if move["candidate"] == version
-    ]
 
 
 def test_the_good_version_walks_to_100_percent(told):
