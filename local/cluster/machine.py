@@ -92,6 +92,7 @@ def start_node(layout: Layout, request: Request) -> None:
             "the local cluster runs other versions of its programs: "
             "`modelramp local down --cluster`, then up again"
         )
+    _connect(layout)
     _wait(layout)
 
 
@@ -175,13 +176,24 @@ def _start(layout: Layout) -> None:
             start_new_session=True,
         )
     give_up_at = time.monotonic() + 10
-    while (first := _first_process(layout)) is None:
+    while _first_process(layout) is None:
         if outer.poll() is not None or time.monotonic() > give_up_at:
             raise RuntimeTargetError(f"the node did not start: {_last_words(layout)}")
         time.sleep(0.02)
-    peer = ("peer", "name", LINK, "netns", str(first.pid))
-    _ip("link", "add", HOST_LINK, "type", "veth", *peer)
-    _ip("address", "add", f"{HOST_ADDRESS}/{NETWORK_BITS}", "dev", HOST_LINK)
+
+
+def _connect(layout: Layout) -> None:
+    """Joins the node's network to the machine's; does what a killed start has left undone.
+
+    The node goes on as soon as its end of the link is there, whether or not this end is ready:
+    without it the node's address would be looked for outside of this machine.
+    """
+    if not Path("/sys/class/net", HOST_LINK).exists():
+        if (first := _first_process(layout)) is None:
+            raise RuntimeTargetError(f"the node has ended: {_last_words(layout)}")
+        peer = ("peer", "name", LINK, "netns", str(first.pid))
+        _ip("link", "add", HOST_LINK, "type", "veth", *peer)
+    _ip("address", "replace", f"{HOST_ADDRESS}/{NETWORK_BITS}", "dev", HOST_LINK)
     _ip("link", "set", HOST_LINK, "up")
 
 

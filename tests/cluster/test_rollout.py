@@ -353,7 +353,7 @@ def test_a_cluster_deleted_in_mid_canary_is_made_anew_from_git(canary: Project, 
         process = canary.start("local", "up", "--cluster")
         give_up_at = time.monotonic() + 120
         while not phase.exists():
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
@@ -361,6 +361,10 @@ def test_a_cluster_deleted_in_mid_canary_is_made_anew_from_git(canary: Project, 
     for process in marked_processes(layout.root):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    canary.local("up")
+    # As a start leaves it that is killed with only the node's end of the link made.
+    subprocess.run(["ip", "link", "set", "modelramp0", "down"], check=True, timeout=20)
+    subprocess.run(["ip", "address", "flush", "dev", "modelramp0"], check=True, timeout=20)
     canary.local("up")
     status = canary.status()
     assert all(it["ready"] for it in status["processes"].values())

@@ -1,4 +1,4 @@
-"""The one place where a validated stack becomes component arguments."""
+"""A declared service becomes the arguments of its components."""
 
 from typing import cast
 
