@@ -212,6 +212,18 @@ _VERSITYGW_SHA256 = {
     "linux-x64": "2ba2c734d10d2c4e651d03182cb4b246656bc735a2f282db7b0b73fba6073467",
 }
 _PULUMI_VERSION = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
+_PROMETHEUS_VERSION = "3.16.0"
+
+
+def _prometheus_release(program: str) -> Release:
+    return Release(
+        url="https://github.com/prometheus/prometheus/releases/download/v{version}/prometheus-{version}.{os}-{arch}.tar.gz",
+        members=(program,),
+        os_names=_UNIX,
+        arch_names=AMD64,
+        checksums_url="https://github.com/prometheus/prometheus/releases/download/v{version}/sha256sums.txt",
+    )
+
 
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
@@ -249,15 +261,9 @@ TOOLS: Mapping[str, Tool] = {
         ),
         Tool(
             name="prometheus",
-            version="3.16.0",
+            version=_PROMETHEUS_VERSION,
             oldest=(2, 40),
-            release=Release(
-                url="https://github.com/prometheus/prometheus/releases/download/v{version}/prometheus-{version}.{os}-{arch}.tar.gz",
-                members=("prometheus",),
-                os_names=_UNIX,
-                arch_names=AMD64,
-                checksums_url="https://github.com/prometheus/prometheus/releases/download/v{version}/sha256sums.txt",
-            ),
+            release=_prometheus_release("prometheus"),
             debian=DebianPackages(("prometheus",), {"prometheus": "usr/bin/prometheus"}),
             # Static and file targets stay when all service discovery is left out.
             go=GoModule(
@@ -265,6 +271,19 @@ TOOLS: Mapping[str, Tool] = {
                 package="github.com/prometheus/prometheus/cmd/prometheus",
                 ldflags="-s -w -X github.com/prometheus/common/version.Version={version}",
                 tags="netgo,remove_all_sd",
+            ),
+        ),
+        # For tests of rules and configurations. Debian's does not know Kubernetes.
+        Tool(
+            name="promtool",
+            version=_PROMETHEUS_VERSION,
+            oldest=(3, 0),
+            release=_prometheus_release("promtool"),
+            go=GoModule(
+                folder="prometheus",
+                package="github.com/prometheus/prometheus/cmd/promtool",
+                ldflags="-s -w -X github.com/prometheus/common/version.Version={version}",
+                tags="netgo,remove_all_sd,enable_kubernetes_sd",
             ),
         ),
         Tool(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from models.alerting import Alert
 from models.base import (
     Declared,
     Digest,
@@ -170,22 +171,6 @@ class ExtraTest(Declared):
     limit: Annotated[float, Field(gt=0)]
     for_seconds: DurationSeconds = Field(900.0, alias="for")
     then: Literal["hold", "alert"] = "alert"
-
-
-class Alert(Declared):
-    """One alert: `metric` below or above a share, for a time."""
-
-    metric: Literal["errorRate", "slowShare", "accuracy"]
-    below: Share | None = None
-    above: Share | None = None
-    for_seconds: DurationSeconds = Field(alias="for")
-    severity: Literal["critical", "warning", "info"] = "warning"
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Alert:
-        if (self.below is None) == (self.above is None):
-            raise ValueError("give exactly one of below and above")
-        return self
 
 
 class Move(Declared):

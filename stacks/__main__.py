@@ -6,7 +6,8 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.alert_rules import AlertRules
-from components.from_stack.services import alert_rules_args, model_service_args
+from components.from_stack.alerts import alert_rules_args
+from components.from_stack.services import model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
 from models.errors import ConfigError

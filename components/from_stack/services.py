@@ -2,7 +2,6 @@
 
 from typing import cast
 
-from components.alert_rules import AlertArgs, AlertRulesArgs
 from components.model_service import ModelServiceArgs, MoveArgs
 from models.base import format_duration
 from models.service import Service
@@ -49,26 +48,3 @@ def model_service_args(
     if cluster.rule_interval_seconds:
         args["ruleInterval"] = format_duration(cluster.rule_interval_seconds)
     return args
-
-
-def alert_rules_args(service: Service, cluster: Cluster) -> AlertRulesArgs:
-    """Returns the arguments of a deployed service's `AlertRules`."""
-    alerts: list[AlertArgs] = []
-    for declared in service.alerts:
-        alert: AlertArgs = {
-            "metric": declared.metric,
-            "duration": format_duration(declared.for_seconds),
-            "severity": declared.severity,
-        }
-        if declared.below is not None:
-            alert["below"] = declared.below
-        if declared.above is not None:
-            alert["above"] = declared.above
-        alerts.append(alert)
-    return {
-        "namespace": cluster.namespace,
-        "runtime": service.runtime.kind,
-        "versions": list(service.served),
-        "thresholdMs": service.slo.latency.threshold_ms,
-        "alerts": alerts,
-    }

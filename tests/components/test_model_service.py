@@ -7,7 +7,8 @@ import pytest
 from pulumi.errors import InputPropertiesError
 
 from components.alert_rules import AlertRules
-from components.from_stack.services import alert_rules_args, model_service_args
+from components.from_stack.alerts import alert_rules_args
+from components.from_stack.services import model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
 from models.stack import parse_stack
