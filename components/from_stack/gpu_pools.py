@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 
 from components.eks_node_group import EksNodesArgs
+from components.gpu_admission import PoolRuleArgs
 from components.gpu_node_pool import GpuNodePoolArgs, GpuSharingArgs
 from components.gpu_nodes import NodeRoleArgs, RootVolumeArgs, TaintArgs
 from components.gpu_placement import GpuPlacementArgs, TolerationArgs
+from components.gpu_rules import GpuRulesArgs, SlicesArgs
 from components.karpenter_pool import BudgetArgs, KarpenterNodesArgs
 from models.aws import Aws
 from models.gpu_pool import (
@@ -22,6 +24,7 @@ from models.gpu_pool import (
     Mig,
     RootVolume,
     Taint,
+    TimeSlicing,
     capacity_gpus,
     pods_per_gpu,
     pool_object_name,
@@ -82,6 +85,32 @@ def gpu_placement_args(
         "tolerations": tolerations,
         "priorityClass": object_name,
     }
+
+
+def gpu_rules_args(pools: Mapping[str, GpuPool], namespace: str) -> GpuRulesArgs:
+    """Returns the arguments of the `GpuRules` of all pools of a stack."""
+    rules: list[PoolRuleArgs] = []
+    slices: list[SlicesArgs] = []
+    for name, pool in pools.items():
+        object_name = pool_object_name(namespace, name)
+        rule: PoolRuleArgs = {
+            "priorityClass": object_name,
+            "resource": requested_resource(pool),
+            "nodeSelector": _node_selector(object_name, pool),
+        }
+        if pool.share_group:
+            rule["shareGroup"] = pool.share_group
+        rules.append(rule)
+        if pool.sharing:
+            slices.append(_slices(object_name, pool.sharing))
+    return {"namespace": namespace, "pools": rules, "slices": slices}
+
+
+def _slices(config: str, sharing: TimeSlicing | Mig) -> SlicesArgs:
+    args: SlicesArgs = {"config": config, "namespace": sharing.device_plugin_namespace}
+    if isinstance(sharing, TimeSlicing):
+        args["replicas"] = sharing.replicas
+    return args
 
 
 def _node_selector(object_name: str, pool: GpuPool) -> Mapping[str, str]:
