@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_TEXT = Annotated[str, Field(pattern=r"^(\d+(ms|s|m|h|d))+$", examples=["30s", "15m"])]
 _SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+)*")
 
 
@@ -53,10 +54,18 @@ def _semantic_version(value: str) -> str:
     return value
 
 
-DurationSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+DurationSeconds = Annotated[
+    float,
+    BeforeValidator(parse_duration, json_schema_input_type=_DURATION_TEXT),
+    Field(gt=0),
+]
 """Seconds, written with a unit in the stack file."""
 
-WaitSeconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+WaitSeconds = Annotated[
+    float,
+    BeforeValidator(parse_duration, json_schema_input_type=_DURATION_TEXT),
+    Field(ge=0),
+]
 """The same, but it may be `0s`."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -73,3 +82,25 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 """A name that is legal in Kubernetes, in a metric label and in a URL alike."""
+
+Cpu = Annotated[str, Field(pattern=r"^([1-9]\d*m|(\d+[.])?\d*[1-9]\d*)$", examples=["500m", "2"])]
+"""Processors, a Kubernetes quantity; a quoted string."""
+
+Memory = Annotated[
+    str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)$", examples=["512Mi", "4Gi"])
+]
+"""Bytes, a Kubernetes quantity with its unit."""
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+"""Name of an environment variable."""
+
+
+def version_order(version: str) -> tuple[object, ...]:
+    """Returns a sort key of a semantic version: a release is after its pre-releases.
+
+    Source: Semantic Versioning 2.0.0, section 11, for the versions that we allow.
+    """
+    release, _, pre = version.partition("-")
+    # Numbers sort before words, and as numbers.
+    parts = [(0, int(it), "") if it.isdigit() else (1, 0, it) for it in pre.split("-") if it]
+    return (*map(int, release.split(".")), not pre, *parts)

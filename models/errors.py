@@ -24,15 +24,20 @@ class Problem:
     """One thing wrong with a configuration.
 
     Attributes:
-        where: file and key path, `stacks/Pulumi.prod.yaml:14: services.fraud.strategy`.
+        where: file, option or tag.
         what: what was wrong and what is allowed.
+        key: key path in the file.
+        line: of that key, from 1.
     """
 
     where: str
     what: str
+    key: str = ""
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        place = self.where if self.line is None else f"{self.where}:{self.line}"
+        return ": ".join(part for part in (place, self.key, self.what) if part)
 
 
 class ConfigError(ModelrampError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +11,26 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from models.aws import Aws
 from models.base import Declared, DurationSeconds, Name
+from models.calendar import Calendar
+from models.cost import Cost
 from models.errors import ConfigError, Problem
-from models.names import inference_service_name
+from models.gpu_pool import GpuPool
+from models.rules import broken_rules
 from models.service import Service
 
 CONFIG_PREFIX = "modelramp:"
-_LONGEST_HOST_LABEL = 63
 
 
 class Cluster(Declared):
     """Where the stack runs.
 
     Attributes:
-        target: `embedded` runs it on this machine; `cluster` is any Kubernetes with KServe.
+        target: `embedded` runs it on this machine; `cluster` is any Kubernetes with KServe; `eks`
+            is one on AWS.
+        mode: KServe's deployment mode: `standard` makes Deployments, and we own the route;
+            `knative` leaves the split to KServe's `canaryTrafficPercent`.
         namespace: the namespace of everything we create.
         gateway: `namespace/name` of the Gateway that routes are attached to.
         prometheus: URL; the embedded target has its own and takes none.
@@ -32,50 +38,60 @@ class Cluster(Declared):
         context: of the kubeconfig, so that no other cluster is ever meant; its current one if
             absent. The embedded target has no cluster.
         rule_interval_seconds: how often Prometheus evaluates our rules; its own default if absent.
+        callers: namespaces whose pods may talk to the models: the gateway's proxies, Prometheus.
     """
 
-    target: Literal["embedded", "cluster"]
+    target: Literal["embedded", "cluster", "eks"]
+    mode: Literal["standard", "knative"] = "standard"
     namespace: Name
     gateway: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
     prometheus: str | None = Field(None, pattern=r"^https?://")
     server_image: str = "modelramp/server"
     context: str | None = Field(None, min_length=1)
     rule_interval_seconds: DurationSeconds | None = Field(None, alias="ruleInterval")
+    callers: tuple[Name, ...] = Field(("envoy-gateway-system", "monitoring"), min_length=1)
 
     @model_validator(mode="after")
-    def _prometheus_where_needed(self) -> Cluster:
-        if (self.target == "embedded") == (self.prometheus is not None):
-            raise ValueError("prometheus is needed by target cluster, and by no other")
-        return self
-
-    @model_validator(mode="after")
-    def _context_of_a_cluster(self) -> Cluster:
-        if self.target == "embedded" and self.context is not None:
-            raise ValueError("context names a cluster, and target embedded has none")
+    def _fits_the_target(self) -> Cluster:
+        embedded = self.target == "embedded"
+        rules = (
+            (
+                embedded == (self.prometheus is not None),
+                "prometheus is needed by targets cluster and eks, and by no other",
+            ),
+            (
+                embedded and self.context is not None,
+                "context names a cluster, and target embedded has none",
+            ),
+            (embedded and self.mode == "knative", "mode knative needs a cluster"),
+        )
+        if problems := [what for wrong, what in rules if wrong]:
+            raise ValueError("; ".join(problems))
         return self
 
 
 class Stack(Declared):
-    """Everything one stack declares."""
+    """Everything one stack declares.
+
+    Attributes:
+        cluster: where it runs.
+        aws: the AWS account, for target `eks`, node groups and buckets.
+        gpu_pools: nodes with GPUs, by name.
+        calendar: when traffic may move.
+        cost: what it may cost.
+        services: served models, by name.
+    """
 
     cluster: Cluster
+    aws: Aws | None = None
+    gpu_pools: dict[Name, GpuPool] = Field(default_factory=dict)
+    calendar: Calendar = Field(default_factory=lambda: Calendar.model_validate({}))
+    cost: Cost | None = None
     services: dict[Name, Service] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _names_fit(self) -> Stack:
-        seen: dict[str, str] = {}
-        for service_name, service in self.services.items():
-            for version in service.versions:
-                name = inference_service_name(service_name, version)
-                whole = f"{service_name} {version}"
-                # KServe makes <name>-predictor-<namespace> a label of a host name.
-                host = f"{name}-predictor-{self.cluster.namespace}"
-                if len(host) > _LONGEST_HOST_LABEL:
-                    raise ValueError(f"{whole}: {host} is longer than {_LONGEST_HOST_LABEL}")
-                if name in seen:
-                    raise ValueError(f"{whole} and {seen[name]} both become {name}")
-                seen[name] = whole
-        return self
+
+CONFIG_KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
+"""Config keys of a stack, without prefix."""
 
 
 def stack_from_config(config: Mapping[str, Any], file: str, lines: Any = None) -> Stack:
@@ -89,10 +105,19 @@ def stack_from_config(config: Mapping[str, Any], file: str, lines: Any = None) -
     Raises:
         ConfigError: all problems at once.
     """
+    found: list[tuple[Sequence[str | int], str]] = []
+    stack: Stack | None = None
     try:
-        return Stack.model_validate(config)
+        stack = Stack.model_validate(config)
     except ValidationError as error:
-        raise ConfigError([_problem(detail, file, lines) for detail in error.errors()]) from None
+        wrong = error.errors()
+        found = [(_keys(it["loc"], config), _what(it)) for it in wrong]
+        stack = _without(config, {it["loc"][:2] for it in wrong})
+    if stack is not None:
+        found += broken_rules(stack)
+    if stack is None or found:
+        raise ConfigError([_problem(path, what, file, lines) for path, what in found])
+    return stack
 
 
 def find_service(stack: Stack, name: str, file: Path) -> Service:
@@ -129,9 +154,9 @@ def parse_stack(text: str, file: str) -> Stack:
         document = YAML(typ="rt").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else file
         what = getattr(error, "problem", None) or str(error)
-        raise ConfigError([Problem(where, f"not valid YAML: {what}")]) from None
+        line = mark.line + 1 if mark else None
+        raise ConfigError([Problem(file, f"not valid YAML: {what}", line=line)]) from None
     config = (document or {}).get("config") or {}
     ours = {
         key.removeprefix(CONFIG_PREFIX): value
@@ -141,18 +166,52 @@ def parse_stack(text: str, file: str) -> Stack:
     return stack_from_config(ours, file, config)
 
 
-def _problem(detail: Any, file: str, lines: Any) -> Problem:
-    path = [str(part) for part in detail["loc"]]
-    line = _line_of(lines, list(detail["loc"])) if lines is not None else None
-    where = f"{file}:{line}" if line else file
+def _without(config: Mapping[str, Any], wrong: set[tuple[str | int, ...]]) -> Stack | None:
+    """Returns what is left without the services that are wrong, if that is a stack."""
+    services = config.get("services")
+    if not isinstance(services, Mapping):
+        return None
+    left = {name: it for name, it in services.items() if ("services", name) not in wrong}
+    try:
+        return Stack.model_validate({**config, "services": left})
+    except ValidationError:
+        return None
+
+
+def _problem(path: Sequence[str | int], what: str, file: str, lines: Any) -> Problem:
+    key = f"{CONFIG_PREFIX}{'.'.join(map(str, path))}"
+    return Problem(file, what, key, _line_of(lines, path))
+
+
+def _what(detail: Any) -> str:
     what = re.sub(r"^Value error, ", "", detail["msg"])
     given = detail["input"]
     if isinstance(given, str | int | float | bool) and repr(given) not in what:
         what += f" (got {given!r})"
-    return Problem(f"{where}: {CONFIG_PREFIX}{'.'.join(path)}", what)
+    return what
 
 
-def _line_of(node: Any, path: list[Any]) -> int | None:
+def _keys(loc: Sequence[str | int], config: Any) -> list[str | int]:
+    """Returns the keys in the file that lead to a problem, without pydantic's own parts.
+
+    Pydantic names the chosen kind of a union, and `[key]` where the key itself is wrong.
+    """
+    keys: list[str | int] = []
+    node: Any = config
+    for part in loc:
+        mapping: Mapping[Any, Any] = node if isinstance(node, Mapping) else {}
+        chosen = part in (mapping.get("kind"), mapping.get("provider")) and part not in mapping
+        if part == "[key]" or chosen:
+            continue
+        keys.append(part)
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            node = None
+    return keys
+
+
+def _line_of(node: Any, path: Sequence[str | int]) -> int | None:
     """Returns the 1-based line of the deepest key of `path` that the file has."""
     line = None
     for depth, part in enumerate(path):

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from models.service import Move, Rollout, Service
+from models.rollout import Move, Rollout
+from models.service import Service
 from rollout.judge import Observations, Terms, Verdict, judge
 from rollout.judge.terms import ERRORS
 from rollout.peers import Reaction, argo, flagger, kayenta

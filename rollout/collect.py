@@ -85,7 +85,7 @@ class Reader:
 
     def arm(self, version: str) -> Arm:
         """Returns the counts of one version, shape (intervals,) each."""
-        read = {counter: self._samples(self._selector(counter, version)) for counter in COUNTERS}
+        read = {counter: self._counter(counter, version) for counter in COUNTERS}
         routed, requests = read["routed"], read["requests"]
         answered = total(read["latency_count"], self.intervals)
         labelled = total(read["labelled"], self.intervals)
@@ -115,14 +115,19 @@ class Reader:
         counts = [total(by_bucket[name], self.intervals, beside=series) for name in names]
         return Categories(names, np.stack(counts, axis=1))
 
-    def _selector(self, counter: str, version: str) -> str:
-        return METRIC_SOURCES[self.service.runtime.kind].selector(
+    def _counter(self, counter: str, version: str) -> Series:
+        """Returns the series of a counter; none where the runtime does not tell."""
+        source = METRIC_SOURCES[self.service.runtime.kind]
+        if not source.has(counter):
+            return {}
+        selector = source.selector(
             counter,
             namespace=self.namespace,
             service=self.name,
             version=version,
             edge_ms=self.service.slo.latency.threshold_ms,
         )
+        return self._samples(selector)
 
     def _samples(self, query: str) -> Series:
         end = self.start + timedelta(seconds=self.step_seconds * self.intervals)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from models.errors import MetricsError, StackFileError
 from models.service import Service
-from models.stack import find_service, load_stack
+from models.stack import Stack, find_service, load_stack
 from rollout import history
 from rollout.collect import Metrics, collect
 from rollout.judge import Terms, Verdict, judge
-from rollout.plan import AddMove, Edit, is_over, plan
+from rollout.plan import AddMove, Edit, as_people_allow, is_over, plan
 from rollout.stack_file import apply_edit
 
 
@@ -69,7 +69,7 @@ def drift_check(
         find_service(declared, only, stack_file)
     for name, service in declared.services.items():
         if only in (None, name):
-            verdict, edit, now = _decide(name, service, declared.cluster.namespace, metrics, clock)
+            verdict, edit, now = _decide(name, service, declared, metrics, clock)
             outcome = _outcome(name, service, verdict, edit)
             if edit is not None and verdict is not None and service.rollout and not dry_run:
                 try:
@@ -84,7 +84,7 @@ def drift_check(
 def _decide(
     name: str,
     service: Service,
-    namespace: str,
+    stack: Stack,
     metrics: Metrics,
     clock: Callable[[], datetime],
 ) -> tuple[Verdict | None, Edit | None, datetime]:
@@ -92,10 +92,10 @@ def _decide(
     if is_over(service):
         return None, None, now
     try:
-        seen = collect(name, service, namespace, metrics, now)
+        seen = collect(name, service, stack.cluster.namespace, metrics, now)
     except MetricsError as error:
         return Verdict("no-data", str(error)), None, now
-    verdict = judge(Terms.of(service), seen, now)
+    verdict = as_people_allow(judge(Terms.of(service), seen, now), service, stack.calendar, now)
     return verdict, plan(service, verdict), now
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
+from models.calendar import Calendar, closed
 from models.service import Service
 from rollout.judge import Verdict
 
@@ -39,6 +41,41 @@ def plan(service: Service, verdict: Verdict) -> Edit | None:
     if verdict.kind == "advance":
         percent = service.strategy.next_percent(rollout.percent)
         return None if percent is None else AddMove(percent, verdict.reason)
+    return None
+
+
+def as_people_allow(
+    verdict: Verdict, service: Service, calendar: Calendar, now: datetime
+) -> Verdict:
+    """Returns the verdict, or hold where people have declared that traffic may not move now.
+
+    A revert is always allowed.
+
+    Args:
+        verdict: of the judge.
+        service: its pause, approvals and calendar count.
+        calendar: of the stack.
+        now: decides whether a deploy window is open.
+    """
+    why = _waits_for(verdict, service, calendar, now)
+    if why is None:
+        return verdict
+    return replace(verdict, kind="hold", reason=f"{verdict.reason}; but {why}")
+
+
+def _waits_for(verdict: Verdict, service: Service, calendar: Calendar, now: datetime) -> str | None:
+    rollout = service.rollout
+    if rollout is None or verdict.kind not in ("advance", "promote"):
+        return None
+    if rollout.paused:
+        return f"paused: {rollout.paused}"
+    if why := closed((calendar, service.calendar), now):
+        return why
+    percent = service.strategy.next_percent(rollout.percent)
+    step = None if percent is None else service.strategy.step_at(percent)
+    approved = {it.percent for it in rollout.approvals}
+    if verdict.kind == "advance" and step and step.approve and step.percent not in approved:
+        return f"{step.percent}% waits for a person's approval"
     return None
 
 

@@ -16,7 +16,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
 
 from models.errors import StackFileError
-from models.service import Rollout, Service
+from models.rollout import Rollout
+from models.service import Service
 from models.stack import CONFIG_PREFIX, Stack, parse_stack
 from rollout.plan import AddMove, Edit, Promote
 
@@ -88,7 +89,7 @@ def start_rollout(
             raise StackFileError(f"{path}: {name} {service.rollout.candidate} is being rolled out")
         rollout = declared["rollout"]
         rollout["candidate"] = Quoted(version)
-        rollout["moves"] = _moves(service.strategy.steps[0].percent, now, why)
+        rollout["moves"] = _moves(service.strategy.first_percent, now, why)
 
     return edit_services(path, change)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from local.home import Home
 from models.errors import ConfigError, Problem
-from models.service import Move
+from models.rollout import Move
 from models.stack import find_service, load_stack
 from rollout import backtest as past
 from rollout import history

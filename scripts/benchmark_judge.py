@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import Progress
 
-from models.service import Judge
+from models.judging import Judge
 from rollout.judge import Arm, Counts, Observations, Terms, judge
 from rollout.judge.terms import ERRORS, RateTerms
 from scripts.benchmark.cells import all_cells, quick_cells

@@ -16,6 +16,7 @@ from scripts.local import local
 from scripts.profile import profile
 from scripts.quickstart import quickstart
 from scripts.screen import ERRORS
+from scripts.validate import validate
 
 USAGE_ERROR = 1
 INTERNAL_ERROR = 2
@@ -27,6 +28,7 @@ _app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+_app.command()(validate)
 _app.command()(check)
 _app.command()(doctor)
 _app.command()(judge)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from models.base import Declared, DurationSeconds, Share, WaitSeconds
-from models.service import Deadline, Drift, ExtraTest, Margin, Move
+from models.judging import Deadline, Drift, ExtraTest, Margin
+from models.rollout import Move
 from models.strategy import Canary
 from rollout.judge.means import Direction
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 import numpy as np
 
 from models.base import format_duration
-from models.service import Judge, Move
+from models.judging import Judge
+from models.rollout import Move
 from models.strategy import Canary
 from rollout.case.format import (
     MS_PER_SECOND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from models.service import PredictionTolerance, Tolerance
+from models.judging import PredictionTolerance, Tolerance
 from rollout.judge import categories
 from rollout.judge.compare import PREDICTIONS, alpha_of_each
 from rollout.judge.e_process import e_value, peak

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from models.service import ExtraTest
+from models.judging import ExtraTest
 from rollout.judge.series import Categories, Compared, Floats, Observations
 
 FIRST_LOOK = 100

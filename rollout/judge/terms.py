@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from models.service import Drift, ExtraTest, Judge, Service
+from models.judging import Drift, ExtraTest, Judge
+from models.service import Service
 from rollout.judge.means import Direction
 
 ERRORS = "errorRate"

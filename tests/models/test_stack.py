@@ -44,12 +44,24 @@ def test_every_problem_is_named_at_once_with_its_line_and_key():
     assert any("services.churn.owner: Field required" in line for line in found)
 
 
+def test_rules_are_checked_of_the_services_that_are_whole():
+    text = LOCAL.replace("percent: 5,", "percent: 7,").replace("owner: growth", "own: me")
+    found = problems(text)
+    assert any("moves.1.percent: 7 is no step of strategy canary" in line for line in found)
+    assert any(line.startswith("Pulumi.x.yaml:20: ") for line in found)
+    assert any("services.churn.own: Extra inputs" in line for line in found)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ("[1, 5, 25, 100]", "[1, 5, 5, 100]", "steps must rise"),
         ("[1, 5, 25, 100]", "[1, 5]", "steps must end at 100"),
-        ('candidate: "1.5.0"', 'candidate: "1.6.0"', "not under versions: candidate 1.6.0"),
+        (
+            'candidate: "1.5.0"',
+            'candidate: "1.6.0"',
+            "rollout.candidate: 1.6.0 is not under versions; there are 1.4.0, 1.5.0",
+        ),
         ('candidate: "1.5.0"', 'candidate: "1.4.0"', "the same version"),
         ("2026-11-23T09", "2026-11-23T07", "in order of time"),
         ("'1.5.0':", "'1.5':", "no semantic version"),
@@ -75,7 +87,7 @@ def test_a_missing_file_is_a_config_error(tmp_path):
 
 def test_the_stack_that_ships_is_valid(request):
     stack = load_stack(request.config.rootpath / "stacks" / "Pulumi.local.yaml")
-    assert stack.services["biopsy"].strategy.steps[0].percent == 5
+    assert stack.services["biopsy"].strategy.first_percent == 5
 
 
 def test_the_local_clusters_stack_names_the_context_of_its_kubeconfig(request):

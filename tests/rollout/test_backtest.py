@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.service import Rollout
+from models.rollout import Rollout
 from models.stack import parse_stack
 from rollout.backtest import changes, last_rollout, peers, replay, terms_of_service
 from rollout.case import load_case, observations_of, terms_of

@@ -75,7 +75,7 @@ def test_no_metrics_change_nothing_and_are_not_logged(file: Path):
 def test_an_edit_made_meanwhile_wins_and_stops_no_other_service(file: Path):
     class Edited(Recorded):
         def samples(self, query, start, end, step_seconds):
-            file.write_text(LOCAL.replace("percent: 5,", "percent: 3,"))
+            file.write_text(LOCAL.replace("percent: 5,", "percent: 1,"))
             return super().samples(query, start, end, step_seconds)
 
     fraud, churn = run(file, Edited())
@@ -83,7 +83,7 @@ def test_an_edit_made_meanwhile_wins_and_stops_no_other_service(file: Path):
     assert fraud.verdict.kind == "hold"
     assert "changed meanwhile" in fraud.verdict.reason
     assert churn.service == "churn"
-    assert "percent: 3," in file.read_text()
+    assert "percent: 1," in file.read_text()
     assert not history(file)
 
 

@@ -150,8 +150,9 @@ def test_a_wrong_split_is_seen_and_a_right_one_is_not():
 
 
 def fraud(*, percent: int = 5) -> Service:
+    steps = sorted({1, 5, 25, 100, percent} - {0})
     text = LOCAL.replace("percent: 5,", f"percent: {percent},")
-    return parse_stack(text, "x").services["fraud"]
+    return parse_stack(text.replace("[1, 5, 25, 100]", str(steps)), "x").services["fraud"]
 
 
 def seen(
@@ -267,7 +268,7 @@ def test_a_rollout_that_a_person_set_to_0_holds_and_has_no_split():
     assert verdict.split is None
 
 
-def test_a_percentage_of_a_persons_own_still_needs_the_margin_before_100():
+def test_the_last_step_needs_the_margin_before_100():
     verdict = decide(seen(percent=60, requests=(400, 600), errors=(4, 6)), percent=60)
     assert verdict.kind == "hold"
     assert any("to rule out that errorRate" in it for it in verdict.needed.reasons)

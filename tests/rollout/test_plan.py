@@ -1,11 +1,13 @@
 # pyright: basic
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from models.stack import parse_stack
 from rollout.judge import Verdict
-from rollout.plan import AddMove, Promote, is_over, plan
+from rollout.plan import AddMove, Promote, as_people_allow, is_over, plan
 from tests.stacks import LOCAL
 
 FRAUD = parse_stack(LOCAL, "x").services["fraud"]
@@ -25,10 +27,10 @@ def test_each_verdict_has_its_edit(kind, edit):
     assert plan(FRAUD, Verdict(kind, "why")) == edit
 
 
-def test_a_percentage_that_a_person_chose_goes_on_to_the_next_step():
-    text = LOCAL.replace("percent: 5,", "percent: 12,")
+def test_a_step_that_a_person_adds_under_way_is_the_next_one():
+    text = LOCAL.replace("[1, 5, 25, 100]", "[1, 5, 12, 25, 100]")
     assert plan(parse_stack(text, "x").services["fraud"], Verdict("advance", "why")) == AddMove(
-        25, "why"
+        12, "why"
     )
 
 
@@ -43,3 +45,58 @@ def test_a_rollout_is_over_without_a_candidate_or_with_a_rejected_one():
         "    churn:" % ("1" * 64),
     )
     assert is_over(parse_stack(rejected, "x").services["fraud"])
+
+
+APPROVAL = "approvals: [{percent: 25, by: ann, at: 2026-11-23T09:30:00Z}]"
+MONDAY = datetime(2026, 11, 23, 10, tzinfo=UTC)
+OFFICE = 'calendar: {windows: [{days: [mon], from: "09:00", to: "17:00", zone: Europe/Berlin}]}'
+FREEZE = "calendar: {freezes: [{from: 2026-11-23, to: 2026-11-27, zone: UTC, why: sale}]}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            'stable: "1.4.0"',
+            'stable: "1.4.0"\n        paused: I am looking',
+            "paused: I am looking",
+        ),
+        ("risk: high", f"risk: high\n      {FREEZE}", "frozen until"),
+        ("5, 25,", "5, {percent: 25, approve: true},", "25% waits for a person's approval"),
+        ("config:", f"config:\n  modelramp:{FREEZE}", "sale"),
+        (
+            "config:",
+            f"config:\n  modelramp:{OFFICE}".replace("mon", "tue"),
+            "outside the deploy windows",
+        ),
+    ],
+)
+def test_what_people_declare_holds_an_advance_but_never_a_revert(old, new, says):
+    stack = parse_stack(LOCAL.replace(old, new, 1), "x")
+    fraud = stack.services["fraud"]
+    held = as_people_allow(Verdict("advance", "no harm"), fraud, stack.calendar, MONDAY)
+    assert held.kind == "hold"
+    assert held.reason.startswith("no harm; but ")
+    assert says in held.reason
+    assert plan(fraud, held) is None
+    revert = Verdict("revert", "harm")
+    assert as_people_allow(revert, fraud, stack.calendar, MONDAY) == revert
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            'stable: "1.4.0"',
+            f'stable: "1.4.0"\n        {APPROVAL}',
+        ),
+        ("risk: high", f"risk: high\n      {OFFICE}"),
+    ],
+)
+def test_an_approval_and_an_open_window_let_it_go_on(old, new):
+    text = LOCAL.replace("5, 25,", "5, {percent: 25, approve: true},")
+    if "approvals" not in new:
+        text = LOCAL
+    stack = parse_stack(text.replace(old, new, 1), "x")
+    verdict = Verdict("advance", "no harm")
+    assert as_people_allow(verdict, stack.services["fraud"], stack.calendar, MONDAY) == verdict

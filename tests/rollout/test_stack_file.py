@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError, StackFileError
-from models.service import Rollout
+from models.rollout import Rollout
 from models.stack import load_stack
 from rollout.plan import AddMove, Promote
 from rollout.stack_file import apply_edit, reset_service, stack_path, start_rollout
@@ -61,7 +61,7 @@ def test_a_promotion_makes_the_candidate_stable_and_keeps_the_old_one(file: Path
 
 def test_a_human_edit_wins(file: Path):
     seen = rollout_of(file)
-    file.write_text(LOCAL.replace("percent: 5,", "percent: 3,"))
+    file.write_text(LOCAL.replace("percent: 5,", "percent: 1,"))
     before = file.read_text()
     with pytest.raises(StackFileError, match="changed meanwhile"):
         apply_edit(file, "fraud", seen, AddMove(25, "fine"), NOW)

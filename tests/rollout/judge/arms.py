@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binom
 
-from models.service import Judge
+from models.judging import Judge
 from rollout.judge import Arm, Counts, Observations, Terms, Values, Verdict, judge
 from rollout.judge.dispersion import dispersion, excess_spread
 from rollout.judge.terms import ACCURACY, ERRORS, LATENCY, RateTerms

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.service import ExtraTest
+from models.judging import ExtraTest
 from rollout.judge import Categories, Counts
 from rollout.judge.extra_tests import FIRST_LOOK, chi_squared, ks, mann_whitney, psi, run
 from rollout.judge.terms import ERRORS

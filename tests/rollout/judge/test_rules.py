@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.service import Drift, ExtraTest
+from models.judging import Drift, ExtraTest
 from rollout.history import as_json
 from rollout.judge import Arm, Categories, Counts, Observations, judge
 from rollout.judge.compare import PREDICTIONS
