@@ -38,7 +38,13 @@ GpuResource = Annotated[
 
 
 class Taint(Declared):
-    """A taint of a pool's nodes; the pods that we make tolerate it."""
+    """A taint of a pool's nodes; the pods that we make tolerate it.
+
+    Attributes:
+        key: of the taint.
+        value: of the taint.
+        effect: on pods that do not tolerate it.
+    """
 
     key: LabelKey
     value: LabelValue = ""
@@ -357,7 +363,7 @@ def placement_problems(pool: GpuPool, share_group: str, count: int) -> list[str]
     most = _most_in_one_pod(pool)
     if count > most:
         problems.append(
-            f"no node of the pool has {count} of {requested_resource(pool)}; most: {most}"
+            f"no node of the pool has {count} of {requested_resource(pool)}: at most {most}"
         )
     return problems
 

@@ -33,7 +33,13 @@ def _computed(args: pulumi.runtime.MockResourceArgs) -> dict[str, Any]:
     """What AWS adds to a resource that other resources are made from."""
     if not args.typ.startswith("aws:"):
         return {}
-    return {"arn": f"arn:aws:mock:::{args.typ.split(':')[-1]}/{args.name}", "id": args.name}
+    arn = f"arn:aws:mock:::{args.typ.split(':')[-1]}/{args.name}"
+    return {
+        "arn": arn,
+        "id": args.name,
+        "name": args.inputs.get("name", args.name),
+        "latestVersion": 1,
+    }
 
 
 class Recording(MockMonitor):
