@@ -12,8 +12,6 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from botocore.model import Shape
-
 
 def parameters(
     client: Any,
@@ -37,7 +35,7 @@ def parameters(
     return _fitted(shape, kept, renamed or {}, operation)
 
 
-def _fitted(shape: Shape, value: Any, renamed: Mapping[str, str], where: str) -> Any:
+def _fitted(shape: Any, value: Any, renamed: Mapping[str, str], where: str) -> Any:
     if shape.type_name == "structure":
         return _structure(shape, value, renamed, where)
     if shape.type_name == "list":

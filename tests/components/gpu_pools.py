@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+from pulumi.errors import InputPropertiesError
 from pydantic import TypeAdapter
 
 from components.from_stack.gpu_pools import gpu_pool_args, gpu_rules_args
@@ -101,3 +104,10 @@ def declare(name: str, namespace: str = NAMESPACE, aws: Aws | None = AWS) -> Gpu
 
 def declare_rules(*names: str, namespace: str = NAMESPACE) -> GpuRules:
     return GpuRules("gpus", gpu_rules_args({it: POOLS[it] for it in names}, namespace))
+
+
+def wrong(component: Callable[[], object]) -> list[tuple[str, str]]:
+    """Returns what a component says of its arguments, as (path, reason)."""
+    with pytest.raises(InputPropertiesError) as error:
+        component()
+    return [(it["property_path"], it["reason"]) for it in error.value.errors or []]

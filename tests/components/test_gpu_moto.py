@@ -15,7 +15,7 @@ from components.from_stack.gpu_pools import gpu_pool_args
 from components.gpu_node_pool import GpuNodePool
 from models.aws import Aws
 from tests.components.aws_replay import parameters
-from tests.components.gpu_pools import AWS, NAMESPACE, POOLS
+from tests.components.gpu_pools import NAMESPACE, POOLS
 
 REGION = "eu-central-1"
 RENAMED_OF_ROLES = {"assumeRolePolicy": "AssumeRolePolicyDocument", "role": "RoleName"}
@@ -40,10 +40,12 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Generator[Aws]:
             roleArn=role["Role"]["Arn"],
             resourcesVpcConfig={"subnetIds": subnets},
         )
-        yield AWS.model_copy(
-            update={
-                "permissions_boundary_arn": boundary["Policy"]["Arn"],
-                "eks": AWS.eks.model_copy(update={"subnet_ids": tuple(subnets)}),
+        yield Aws.model_validate(
+            {
+                "region": REGION,
+                "permissionsBoundaryArn": boundary["Policy"]["Arn"],
+                "tags": {"team": "ml-platform"},
+                "eks": {"cluster": "prod", "subnetIds": subnets},
             }
         )
 
@@ -107,11 +109,12 @@ def replayed(account: Aws, registered) -> Any:
     return run
 
 
-@pytest.mark.parametrize("name", ["eks", "eks-slices", "eks-mig"])
-def test_role_launch_template_and_node_group_are_accepted(name, replayed):
-    replayed(name)
+def test_role_launch_template_and_node_group_are_accepted(replayed):
+    names = ("eks", "eks-slices", "eks-mig")
+    for name in names:
+        replayed(name)
     found = boto3.client("eks", REGION).list_nodegroups(clusterName="prod")["nodegroups"]
-    assert found == [f"{name}-on-demand"]
+    assert set(found) == {f"{name}-on-demand" for name in names}
 
 
 def test_the_nodes_are_what_was_declared(replayed, account):

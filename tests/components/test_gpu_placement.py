@@ -67,7 +67,8 @@ def test_a_slice_is_not_called_a_gpu(name, resource):
 
 
 def test_a_count_may_come_as_the_component_host_gives_it():
-    assert gpu_resources({**placed("eks"), "count": 2.0}) == {"nvidia.com/gpu": "2"}
+    given: Any = {**placed("eks"), "count": 2.0}
+    assert gpu_resources(given) == {"nvidia.com/gpu": "2"}
 
 
 @pytest.mark.parametrize("name", ["eks", "eks-spot", "eks-slices", "eks-mig", "karpenter"])

@@ -3,11 +3,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from pulumi.errors import InputPropertiesError
-
-from components.gpu_rules import GpuRules
-from tests.components.gpu_pools import POOLS, declare, declare_rules
+from components.gpu_rules import GpuRules, GpuRulesArgs
+from tests.components.gpu_pools import POOLS, declare, declare_rules, wrong
 
 
 def test_the_whole_registration(registered, golden):
@@ -50,13 +47,13 @@ def test_nodes_pick_their_slices_by_the_label_that_the_pool_gives_them(registere
 
 
 def test_everything_that_is_wrong_is_said_at_once():
-    with pytest.raises(InputPropertiesError) as error:
-        GpuRules("a", {"namespace": "models", "pools": [], "slices": []})
-    assert [it["property_path"] for it in error.value.errors] == ["pools"]
-    nothing = {"priorityClass": "a", "resource": "gpu", "nodeSelector": {}}
-    with pytest.raises(InputPropertiesError) as error:
-        GpuRules("a", {"namespace": "models", "pools": [nothing], "slices": []})
-    assert [it["property_path"] for it in error.value.errors] == [
+    nothing: GpuRulesArgs = {"namespace": "models", "pools": [], "slices": []}
+    assert wrong(lambda: GpuRules("a", nothing)) == [("pools", "must name at least one")]
+    args: GpuRulesArgs = {
+        **nothing,
+        "pools": [{"priorityClass": "a", "resource": "gpu", "nodeSelector": {}}],
+    }
+    assert [path for path, _ in wrong(lambda: GpuRules("a", args))] == [
         "pools[0].resource",
         "pools[0].nodeSelector",
     ]
