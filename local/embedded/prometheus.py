@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local.embedded.manifests import InferenceService
-from models.names import SERVICE_LABEL, VERSION_LABEL
+from models.names import DECLARED_PERCENT, SERVICE_LABEL, VERSION_LABEL
 
 SCRAPE_INTERVAL = "1s"
 LOOKBACK = "5s"
@@ -61,7 +61,7 @@ def services_recorded(rule: Mapping[str, Any]) -> set[str]:
         item["labels"]["service"]
         for group in rule["spec"]["groups"]
         for item in group["rules"]
-        if "record" in item and "service" in item.get("labels", {})
+        if item.get("record") == DECLARED_PERCENT
     }
 
 

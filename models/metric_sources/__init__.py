@@ -1,8 +1,8 @@
-"""Where each runtime's numbers come from, as data: one YAML file a runtime.
+"""Where each runtime's numbers come from, as data: one YAML file a runtime, over `base.yaml`.
 
-Every entry but the last two is a PromQL selector of a cumulative counter, so that counts can be had
-exactly, as differences of samples; `$namespace`, `$service`, `$version` and `$predictor` are
-replaced, and `$edge` by a regular expression that matches one bucket's edge.
+Every entry that is not said to be a gauge is a PromQL selector of a cumulative counter, so that
+counts can be had exactly, as differences of samples; `$namespace`, `$service`, `$version` and
+`$predictor` are replaced, and `$edge` by a regular expression that matches one bucket's edge.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.names import predictor_name
 
 
 class MetricSource(BaseModel):
-    """PromQL selectors of one runtime.
+    """PromQL selectors of one runtime; None where it does not tell.
 
     Attributes:
         requests: answered requests, however they ended.
@@ -32,7 +32,14 @@ class MetricSource(BaseModel):
         predictions: predictions by label `bucket`.
         features: feature values by labels `feature` and `bucket`.
         reference: shares at training time by labels `kind`, `feature` and `bucket`; a gauge.
-        ready: above 0 where the version can take requests; a gauge.
+        ready: endpoints that can take requests, as each gateway pod sees them; a gauge.
+        in_flight: requests sent and not answered yet; a gauge.
+        queue: requests that wait for the model, by pod; a gauge.
+        tokens: generated tokens.
+        restarts: restarts of containers.
+        gpu_memory_used: MiB by GPU; a gauge, and an expression rather than a selector.
+        gpu_memory_free: the same.
+        gpu_utilisation_percent: by GPU; a gauge, and an expression.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,15 +50,32 @@ class MetricSource(BaseModel):
     latency_count: str
     latency_bucket: str
     latency_edges_ms: tuple[float, ...]
-    labelled: str
-    correct: str
-    predictions: str
-    features: str
-    reference: str
+    labelled: str | None = None
+    correct: str | None = None
+    predictions: str | None = None
+    features: str | None = None
+    reference: str | None = None
     ready: str
+    in_flight: str
+    queue: str | None = None
+    tokens: str | None = None
+    restarts: str
+    gpu_memory_used: str
+    gpu_memory_free: str
+    gpu_utilisation_percent: str
+
+    def has(self, *counters: str) -> bool:
+        """Says whether the runtime tells all of these."""
+        return all(getattr(self, counter) is not None for counter in counters)
 
     def selector(
-        self, counter: str, *, namespace: str, service: str, version: str, edge_ms: float = 0
+        self,
+        counter: str,
+        *,
+        namespace: str,
+        service: str,
+        version: str,
+        edge_ms: float | None = None,
     ) -> str:
         """Returns the selector of one counter for one version; `edge_ms` picks a bucket.
 
@@ -64,13 +88,21 @@ class MetricSource(BaseModel):
             version=version,
             predictor=predictor_name(service, version),
             # Prometheus 3 writes 250 as 250.0.
-            edge=f"{edge_ms:g}([.]0)?",
+            edge=".+" if edge_ms is None else f"{edge_ms:g}([.]0)?",
         )
 
 
-def _load(path: Path) -> MetricSource:
-    return MetricSource.model_validate(YAML(typ="safe").load(path))
+def _read(path: Path) -> dict[str, object]:
+    return YAML(typ="safe").load(path)
 
 
-METRIC_SOURCES: Final = {path.stem: _load(path) for path in Path(__file__).parent.glob("*.yaml")}
+def _load() -> dict[str, MetricSource]:
+    files = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+    shared = _read(files.pop("base"))
+    return {
+        kind: MetricSource.model_validate({**shared, **_read(path)}) for kind, path in files.items()
+    }
+
+
+METRIC_SOURCES: Final = _load()
 """Metric sources by runtime kind."""

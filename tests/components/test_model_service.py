@@ -6,8 +6,6 @@ import json
 import pytest
 from pulumi.errors import InputPropertiesError
 
-from components.alert_rules import AlertRules
-from components.from_stack.alerts import alert_rules_args
 from components.from_stack.services import model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
@@ -15,13 +13,7 @@ from models.stack import parse_stack
 from tests.stacks import DIGEST, LOCAL
 
 STACK = parse_stack(
-    LOCAL.replace(
-        "      judge: {minRequests",
-        "      alerts: [{metric: accuracy, below: 0.9, for: 15m, severity: critical},"
-        " {metric: errorRate, above: 0.02, for: 5m}, {metric: slowShare, above: 0.05, for: 5m}]\n"
-        "      judge: {minRequests",
-    ).replace("gateway: gateway/models", "gateway: gateway/models, ruleInterval: 5s"),
-    "x",
+    LOCAL.replace("gateway: gateway/models", "gateway: gateway/models, ruleInterval: 5s"), "x"
 )
 FRAUD = STACK.services["fraud"]
 
@@ -122,30 +114,3 @@ def test_the_runtimes_name_waits_for_the_runtime(declared):
     assert startup["periodSeconds"] * startup["failureThreshold"] == 3600
     assert "initialDelaySeconds" not in container["livenessProbe"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
-
-
-def test_alerts_are_made_for_every_version(declared):
-    args = alert_rules_args(FRAUD, STACK.cluster)
-    made = declared(lambda: AlertRules("fraud", args))
-    (group,) = made["fraud-alerts"]["spec"]["groups"]
-    rules = {(rule["alert"], rule["labels"]["version"]): rule for rule in group["rules"]}
-    assert len(rules) == 6
-    accuracy = rules["ModelAccuracyLow", "1.5.0"]
-    assert accuracy["for"] == "15m"
-    assert accuracy["expr"].endswith("< 0.9")
-    assert "or vector(0)" in rules["ModelErrorRateHigh", "1.4.0"]["expr"]
-    assert 'le=~"250([.]0)?"' in rules["ModelLatencyHigh", "1.4.0"]["expr"]
-
-
-def test_wrong_alerts_are_named(declared):
-    args = alert_rules_args(FRAUD, STACK.cluster)
-    args["runtime"] = "rust"
-    args["alerts"] = [{"metric": "mood", "duration": "5m", "severity": "info"}]
-    with pytest.raises(InputPropertiesError) as caught:
-        declared(lambda: AlertRules("fraud", args))
-    assert caught.value.errors is not None
-    assert {error["property_path"] for error in caught.value.errors} == {
-        "runtime",
-        "alerts[0]",
-        "alerts[0].metric",
-    }
