@@ -85,23 +85,23 @@ def _options(request: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
+def record(program: Callable[[], object]) -> Registered:
+    """Runs a program on mocks; returns what it registered, by logical name."""
+    monitor = Recording()
+    pulumi.runtime.set_mocks(monitor.mocks, preview=False, monitor=monitor)
+
+    @pulumi.runtime.test
+    def inner() -> object:
+        program()
+
+    inner()
+    assert OUTPUT_AS_TEXT not in json.dumps(monitor.registered, default=str)
+    return monitor.registered
+
+
 @pytest.fixture
 def registered() -> Callable[[Callable[[], object]], Registered]:
-    """Runs a program on mocks; returns what it registered, by logical name."""
-
-    def run(program: Callable[[], object]) -> Registered:
-        monitor = Recording()
-        pulumi.runtime.set_mocks(monitor.mocks, preview=False, monitor=monitor)
-
-        @pulumi.runtime.test
-        def inner() -> object:
-            program()
-
-        inner()
-        assert OUTPUT_AS_TEXT not in json.dumps(monitor.registered, default=str)
-        return monitor.registered
-
-    return run
+    return record
 
 
 @pytest.fixture
