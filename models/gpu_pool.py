@@ -273,8 +273,9 @@ class KarpenterPool(_Pool):
 class ExistingPool(_Pool):
     """Nodes that are there already; none are made, none are changed.
 
-    With `share_group` they are to be tainted `modelramp.dev/share-group=<group>:NoSchedule`, with
-    `sharing` to be labelled as `docs` say: pods wait until they are.
+    With `share_group` they are to be tainted `modelramp.dev/share-group=<group>:NoSchedule`. With
+    `sharing` they are to be labelled `nvidia.com/device-plugin.config=modelramp-<namespace>-<pool>`,
+    and for MIG `nvidia.com/mig.config=all-<profile>`: pods wait until they are.
 
     Attributes:
         node_selector: the labels that all of them have, and no other node.
