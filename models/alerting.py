@@ -284,6 +284,11 @@ class SlackReceiver(_Receiver):
     channel: Annotated[str, Field(pattern=r"^[#@].+")]
     url_secret: SecretKey
 
+    @property
+    def secret_key(self) -> str:
+        """The config key of its secret."""
+        return self.url_secret
+
 
 class PagerDutyReceiver(_Receiver):
     """A PagerDuty service.
@@ -294,6 +299,11 @@ class PagerDutyReceiver(_Receiver):
 
     kind: Literal["pagerduty"]
     routing_key_secret: SecretKey
+
+    @property
+    def secret_key(self) -> str:
+        """The config key of its secret."""
+        return self.routing_key_secret
 
 
 class EmailReceiver(_Receiver):
@@ -320,6 +330,11 @@ class EmailReceiver(_Receiver):
             raise ValueError("username and passwordSecret come together: one is missing")
         return self
 
+    @property
+    def secret_key(self) -> str | None:
+        """The config key of its secret, if there is one."""
+        return self.password_secret
+
 
 class WebhookReceiver(_Receiver):
     """Any program that takes Alertmanager's JSON.
@@ -330,6 +345,11 @@ class WebhookReceiver(_Receiver):
 
     kind: Literal["webhook"]
     url_secret: SecretKey
+
+    @property
+    def secret_key(self) -> str:
+        """The config key of its secret."""
+        return self.url_secret
 
 
 Receiver = Annotated[
@@ -397,9 +417,5 @@ class Alerting(Declared):
     @property
     def secret_keys(self) -> tuple[str, ...]:
         """The config keys of all secrets, each once."""
-        keys = (
-            getattr(receiver, field, None)
-            for receiver in self.receivers
-            for field in ("url_secret", "routing_key_secret", "password_secret")
-        )
-        return tuple(dict.fromkeys(key for key in keys if key))
+        keys = (receiver.secret_key for receiver in self.receivers)
+        return tuple(dict.fromkeys(key for key in keys if key is not None))
