@@ -88,12 +88,13 @@ def node_role(
         arn = pulumi.Output.from_input(args["arn"])
         return pulumi.Output.from_input(args["arn"].rpartition("/")[2]), arn, []
     child = pulumi.ResourceOptions(parent=parent)
+    suffix = ".cn" if args["partition"] == "aws-cn" else ""
     trust = {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"Service": "ec2.amazonaws.com"},
+                "Principal": {"Service": f"ec2.amazonaws.com{suffix}"},
                 "Action": "sts:AssumeRole",
             }
         ],

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.aws import Aws, SubnetId
 from models.base import Declared, DurationSeconds, Name
+from models.gpu_instances import gpus_of, has_no_gpus
 from models.names import API_PREFIX
 
 NVIDIA_GPU: Final = "nvidia.com/gpu"
@@ -35,6 +36,10 @@ LabelValue = Annotated[
 GpuResource = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9][-A-Za-z0-9_.]*$")
 ]
+
+
+InstanceType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
+InstancePart = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
 
 
 class Taint(Declared):
@@ -154,7 +159,7 @@ class EksPool(_Pool):
     """
 
     provider: Literal["eks"]
-    instance_types: tuple[str, ...] = Field(min_length=1, max_length=20)
+    instance_types: tuple[InstanceType, ...] = Field(min_length=1, max_length=20)
     gpus_per_node: int = Field(1, ge=1, le=16)
     min: int = Field(0, ge=0)
     max: int = Field(ge=1)
@@ -174,6 +179,13 @@ class EksPool(_Pool):
             problems.append(
                 f"onDemandBase {self.on_demand_base} leaves no spot node under max {self.max}"
             )
+        for instance_type in self.instance_types:
+            gpus = gpus_of(instance_type)
+            if gpus not in (None, self.gpus_per_node):
+                problems.append(
+                    f"{instance_type} has {gpus} whole NVIDIA GPUs, gpusPerNode says "
+                    f"{self.gpus_per_node}: the cap would be wrong"
+                )
         return problems
 
 
@@ -243,10 +255,8 @@ class KarpenterPool(_Pool):
     """
 
     provider: Literal["karpenter"]
-    instance_families: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")], ...] = (
-        Field(min_length=1)
-    )
-    instance_sizes: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")], ...] = ()
+    instance_families: tuple[InstancePart, ...] = Field(min_length=1)
+    instance_sizes: tuple[InstancePart, ...] = ()
     gpus_per_node: int | None = Field(None, ge=1, le=16)
     capacity_types: tuple[Literal["spot", "on-demand"], ...] = Field(("on-demand",), min_length=1)
     max_gpus: int = Field(ge=1)
@@ -267,6 +277,11 @@ class KarpenterPool(_Pool):
                 f"gpusPerNode {self.gpus_per_node} is more than maxGpus {self.max_gpus}: "
                 "no node could ever be made"
             )
+        problems += [
+            f"{family} has no whole NVIDIA GPU on amd64"
+            for family in self.instance_families
+            if has_no_gpus(family)
+        ]
         return problems
 
 
@@ -274,8 +289,9 @@ class ExistingPool(_Pool):
     """Nodes that are there already; none are made, none are changed.
 
     With `share_group` they are to be tainted `modelramp.dev/share-group=<group>:NoSchedule`. With
-    `sharing` they are to be labelled `nvidia.com/device-plugin.config=modelramp-<namespace>-<pool>`,
-    and for MIG `nvidia.com/mig.config=all-<profile>`: pods wait until they are.
+    `sharing` they are to be labelled, else pods wait: all with
+    `nvidia.com/device-plugin.config=modelramp-<namespace>-<pool>`, for MIG also with
+    `nvidia.com/mig.config=all-<profile>`.
 
     Attributes:
         node_selector: the labels that all of them have, and no other node.

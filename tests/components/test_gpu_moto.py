@@ -9,13 +9,14 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.validate import validate_parameters
 from moto import mock_aws
 
 from components.from_stack.gpu_pools import gpu_pool_args
 from components.gpu_node_pool import GpuNodePool
 from models.aws import Aws
 from tests.components.aws_replay import parameters
-from tests.components.gpu_pools import NAMESPACE, POOLS
+from tests.components.gpu_pools import NAMESPACE, POOLS, declare
 
 REGION = "eu-central-1"
 RENAMED_OF_ROLES = {"assumeRolePolicy": "AssumeRolePolicyDocument", "role": "RoleName"}
@@ -154,6 +155,16 @@ def test_the_nodes_are_what_was_declared(replayed, account):
     assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == account.permissions_boundary_arn
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
+
+
+def test_nodes_of_karpenter_may_join(registered):
+    """By botocore's own check alone: moto has no access entries."""
+    made = registered(lambda: declare("karpenter"))["karpenter-node-access"]["inputs"]
+    client = boto3.client("eks", REGION)
+    given = parameters(client, "CreateAccessEntry", made)
+    shape = client.meta.service_model.operation_model("CreateAccessEntry").input_shape
+    validate_parameters(given, shape)
+    assert given["type"] == "EC2_LINUX"
 
 
 def test_an_input_that_aws_does_not_know_is_not_left_out():

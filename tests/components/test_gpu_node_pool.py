@@ -85,6 +85,8 @@ def test_numbers_may_come_as_the_component_host_gives_them(registered):
 def test_policies_are_those_of_the_partition(region, partition, registered):
     aws = AWS.model_copy(update={"region": region})
     made = nodes(registered(lambda: declare("eks", aws=aws)), "eks")
+    suffix = ".cn" if partition == "aws-cn" else ""
+    assert f'"ec2.amazonaws.com{suffix}"' in made["node"]["assumeRolePolicy"]
     arns = {it["policyArn"] for it in made.values() if "policyArn" in it}
     assert arns == {
         f"arn:{partition}:iam::aws:policy/{name}"

@@ -16,6 +16,7 @@ from models.gpu_pool import (
 
 POOL = TypeAdapter(GpuPool)
 EKS = {"provider": "eks", "instanceTypes": ["g5.xlarge"], "max": 8}
+FOURS = {**EKS, "instanceTypes": ["g5.12xlarge"], "gpusPerNode": 4}
 KARPENTER = {
     "provider": "karpenter",
     "instanceFamilies": ["g6"],
@@ -43,7 +44,7 @@ def test_the_shortest_declarations(declared):
 
 @pytest.mark.parametrize(
     ("declared", "gpus"),
-    [(EKS, 8), ({**EKS, "gpusPerNode": 4}, 32), (KARPENTER, 8), (EXISTING, 4)],
+    [(EKS, 8), (FOURS, 32), (KARPENTER, 8), (EXISTING, 4)],
 )
 def test_the_cap_is_in_whole_gpus(declared, gpus):
     assert capacity_gpus(POOL.validate_python(declared)) == gpus
@@ -77,6 +78,13 @@ def test_what_pods_ask_for(sharing, pods, resource):
         ({**EKS, "taints": [{"key": "karpenter.sh/a"}]}, "karpenter.sh/a: the domains"),
         ({**EKS, "labels": {"a b": "c"}}, "labels"),
         ({**EKS, "amiRelease": "latest"}, "amiRelease"),
+        (
+            {**EKS, "instanceTypes": ["g5.xlarge", "g5.12xlarge"]},
+            "g5.12xlarge has 4 whole NVIDIA GPUs, gpusPerNode says 1",
+        ),
+        ({**EKS, "instanceTypes": ["g6f.xlarge"]}, "g6f.xlarge has 0 whole NVIDIA GPUs"),
+        ({**EKS, "instanceTypes": ["g5"]}, "instanceTypes"),
+        ({**KARPENTER, "instanceFamilies": ["g6", "g5g"]}, "g5g has no whole NVIDIA GPU on amd64"),
         ({**EKS, "rootVolume": {"throughputMibPerSecond": 1000}}, "3000 iops allow"),
         ({**KARPENTER, "ami": "al2023@latest"}, "ami"),
         ({**KARPENTER, "shareGroup": "a", "sharing": SLICES}, "Karpenter counts the GPUs of"),
@@ -145,7 +153,7 @@ def test_names_must_fit_a_label():
     [
         (EKS, "fraud", 1, []),
         (EKS, "fraud", 2, ["no node of the pool has 2 of nvidia.com/gpu: at most 1"]),
-        ({**EKS, "gpusPerNode": 4}, "fraud", 4, []),
+        (FOURS, "fraud", 4, []),
         (KARPENTER, "fraud", 8, []),
         (KARPENTER, "fraud", 9, ["no node of the pool has 9 of nvidia.com/gpu: at most 8"]),
         (
