@@ -1,37 +1,50 @@
 """One served model: an InferenceService per version, one route with the weights of all."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
-from models.base import format_duration
+from components.inference_service import (
+    ModelVersionArgs,
+    RuntimeArgs,
+    annotations,
+    metrics_port_name,
+    predictor,
+)
+from components.pods import (
+    AGENT_PORT,
+    GRPC_PORT,
+    HTTP_PORT,
+    disruption_budget,
+    let_in,
+    scraped,
+    version_labels,
+)
+from components.traffic_route import (
+    Split,
+    StrategyArgs,
+    grpc_route,
+    http_route,
+    model_paths,
+    openai_paths,
+    request_timeout,
+)
 from models.names import (
     API_PREFIX,
     DECLARED_PERCENT,
-    NO_VERSION,
     SERVICE_LABEL,
-    VERSION_HEADER,
-    VERSION_LABEL,
     inference_service_name,
-    predictor_name,
 )
+from models.runtime import SERVERS, Kind
 
-
-class ModelVersionArgs(TypedDict):
-    """One version of a model service."""
-
-    uri: pulumi.Input[str]
-    """Folder of the MLflow model, `s3://bucket/prefix`."""
-
-    digest: pulumi.Input[str]
-    """SHA-256 of that folder; the server refuses another content."""
-
-    percent: int
-    """Share of traffic in percent; the shares of all versions add up to 100."""
+_INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
+_STRATEGIES = ("canary", "linear", "blue-green", "shadow", "ab-test", "all-at-once")
+_VISIBILITY = {"networking.kserve.io/visibility": "cluster-local"}
+"""KServe's own route to a version would go past the split."""
 
 
 class MoveArgs(TypedDict):
@@ -53,10 +66,16 @@ class ModelServiceArgs(TypedDict):
     gateway: str
     """`namespace/name` of the Gateway that the route is attached to."""
 
-    runtime: pulumi.Input[str]
-    """Name of the ServingRuntime."""
+    mode: NotRequired[str]
+    """KServe's deployment mode: standard (the default) or knative."""
 
-    versions: Mapping[str, ModelVersionArgs]
+    callers: list[str]
+    """Namespaces whose pods may talk to the models: the gateway's proxies, Prometheus."""
+
+    runtime: RuntimeArgs
+    """What serves the versions."""
+
+    versions: dict[str, ModelVersionArgs]
     """The versions that run, by semantic version."""
 
     stable: str
@@ -65,26 +84,17 @@ class ModelServiceArgs(TypedDict):
     candidate: NotRequired[str]
     """The version under test."""
 
+    previous: NotRequired[str]
+    """The last stable version."""
+
     risk: str
     """low, medium or high."""
 
-    strategy: str
-    """Kind of the strategy, for policies."""
+    strategy: StrategyArgs
+    """How traffic is split between stable and candidate."""
 
     moves: list[MoveArgs]
     """Every move of this rollout, for policies."""
-
-    replicas: pulumi.Input[int]
-    """Pods per version."""
-
-    requests: pulumi.Input[Mapping[str, str]]
-    """CPU and memory that a pod is sure of."""
-
-    limits: pulumi.Input[Mapping[str, str]]
-    """CPU and memory that a pod uses at most."""
-
-    timeoutSeconds: float
-    """Longest time for one prediction."""
 
     readyTimeoutSeconds: float
     """How long an InferenceService may take to become Ready."""
@@ -97,115 +107,154 @@ class ModelService(pulumi.ComponentResource):
     """Serves the versions of one model side by side and splits traffic between them.
 
     Every version has the same model name, so one URL works on all of them; the header
-    `x-model-version` picks one past the split.
+    `x-model-version` picks one past the split. Weights move only when every version is Ready.
     """
 
     path: pulumi.Output[str]
-    """Path of the v1 predict endpoint at the gateway."""
+    """Path of the endpoint for predictions at the gateway."""
 
     def __init__(
         self, name: str, args: ModelServiceArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         _validate(args)
         super().__init__("modelramp:index:ModelService", name, dict(args), opts)
-        child = pulumi.ResourceOptions(parent=self)
-        inference_services = [
-            self._inference_service(name, version, args, child) for version in args["versions"]
-        ]
-        kubernetes.apiextensions.CustomResource(
-            f"{name}-pods",
-            api_version="monitoring.coreos.com/v1",
-            kind="PodMonitor",
-            metadata={"name": name, "namespace": args["namespace"]},
-            spec={
-                "selector": {"matchLabels": {SERVICE_LABEL: name}},
-                "podTargetLabels": [SERVICE_LABEL, VERSION_LABEL],
-                "podMetricsEndpoints": [{"port": "http", "path": "/metrics"}],
-            },
-            opts=child,
+        namespace, runtime = args["namespace"], args["runtime"]
+
+        def declare(
+            role: str,
+            kind: tuple[str, str],
+            metadata: Mapping[str, Any],
+            spec: Mapping[str, Any],
+            depends_on: Sequence[pulumi.Resource] = (),
+        ) -> pulumi.Resource:
+            return kubernetes.apiextensions.CustomResource(
+                f"{name}-{role}",
+                api_version=kind[0],
+                kind=kind[1],
+                metadata={"namespace": namespace, **metadata},
+                spec=spec,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
+            )
+
+        if args.get("mode", "standard") == "knative":
+            metadata, spec = _knative_service(name, args)
+            moved = [declare("service", _INFERENCE_SERVICE, metadata, spec)]
+        else:
+            services: list[pulumi.Resource] = []
+            for version in args["versions"]:
+                metadata, spec = _inference_service(name, version, args)
+                services.append(declare(version, _INFERENCE_SERVICE, metadata, spec))
+                declare(
+                    f"{version}-disruption",
+                    ("policy/v1", "PodDisruptionBudget"),
+                    {"name": inference_service_name(name, version)},
+                    disruption_budget(version_labels(name, version)),
+                )
+            routes = {"route": ("HTTPRoute", _http_route(name, args))}
+            if "grpcHostname" in runtime:
+                spec = grpc_route(_split(name, args), args["gateway"], runtime["grpcHostname"])
+                routes["grpc"] = ("GRPCRoute", spec)
+            # Weights move only when every version is Ready.
+            moved = [
+                declare(
+                    role,
+                    ("gateway.networking.k8s.io/v1", kind),
+                    {"name": name, "annotations": _facts(name, args)},
+                    spec,
+                    services,
+                )
+                for role, (kind, spec) in routes.items()
+            ]
+        declare(
+            "callers",
+            ("networking.k8s.io/v1", "NetworkPolicy"),
+            {"name": name},
+            let_in(name, args["callers"], _ports(runtime)),
         )
-        route = kubernetes.apiextensions.CustomResource(
-            f"{name}-route",
-            api_version="gateway.networking.k8s.io/v1",
-            kind="HTTPRoute",
-            metadata={
-                "name": name,
-                "namespace": args["namespace"],
-                "annotations": _annotations(name, args),
-            },
-            spec=_route_spec(name, args),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=inference_services),
+        declare(
+            "pods",
+            ("monitoring.coreos.com/v1", "PodMonitor"),
+            {"name": name},
+            scraped(name, metrics_port_name(runtime["kind"])),
         )
-        # Written after the route: the judge believes this series, not the file.
-        kubernetes.apiextensions.CustomResource(
-            f"{name}-declared",
-            api_version="monitoring.coreos.com/v1",
-            kind="PrometheusRule",
-            metadata={"name": f"{name}-declared", "namespace": args["namespace"]},
-            spec={"groups": [_declared_group(name, args)]},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[route]),
+        # Written after the weights: the judge believes this series, not the file.
+        declare(
+            "declared",
+            ("monitoring.coreos.com/v1", "PrometheusRule"),
+            {"name": f"{name}-declared"},
+            {"groups": [_declared_group(name, args)]},
+            moved,
         )
-        self.path = pulumi.Output.from_input(f"/v1/models/{name}:predict")
+        self.path = pulumi.Output.from_input(_path(name, runtime))
         self.register_outputs({"path": self.path})
 
-    def _inference_service(
-        self, name: str, version: str, args: ModelServiceArgs, opts: pulumi.ResourceOptions
-    ) -> kubernetes.apiextensions.CustomResource:
-        declared = args["versions"][version]
-        labels = {SERVICE_LABEL: name, VERSION_LABEL: version}
-        return kubernetes.apiextensions.CustomResource(
-            f"{name}-{version}",
-            api_version="serving.kserve.io/v1beta1",
-            kind="InferenceService",
-            metadata={
-                "name": inference_service_name(name, version),
-                "namespace": args["namespace"],
-                "labels": {**labels, "networking.kserve.io/visibility": "cluster-local"},
-                "annotations": {
-                    "serving.kserve.io/deploymentMode": "Standard",
-                    "serving.kserve.io/autoscalerClass": "none",
-                    "pulumi.com/waitFor": "condition=Ready",
-                    "pulumi.com/timeoutSeconds": f"{args['readyTimeoutSeconds']:.0f}",
-                },
-            },
-            spec={
-                "predictor": {
-                    "labels": labels,
-                    "minReplicas": args["replicas"],
-                    "model": {
-                        "modelFormat": {"name": "mlflow"},
-                        "runtime": args["runtime"],
-                        "storageUri": declared["uri"],
-                        "args": [
-                            f"--model_name={name}",
-                            f"--model_version={version}",
-                            pulumi.Output.concat("--digest=", declared["digest"]),
-                            f"--timeout_seconds={args['timeoutSeconds']:g}",
-                        ],
-                        "resources": {"requests": args["requests"], "limits": args["limits"]},
-                    },
-                }
-            },
-            opts=opts,
-        )
+
+def _inference_service(
+    name: str, version: str, args: ModelServiceArgs
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns metadata and spec of a version's InferenceService."""
+    metadata = {
+        "name": inference_service_name(name, version),
+        "labels": {**version_labels(name, version), **_VISIBILITY},
+        "annotations": annotations(args["runtime"], "standard", args["readyTimeoutSeconds"]),
+    }
+    return metadata, {
+        "predictor": predictor(name, version, args["versions"][version], args["runtime"])
+    }
+
+
+def _knative_service(name: str, args: ModelServiceArgs) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the one InferenceService that leaves the split to KServe.
+
+    Its last revision is the candidate. Made anew in mid-canary it has no earlier revision, and
+    KServe sends everything to the candidate.
+    """
+    candidate = args.get("candidate")
+    newest = candidate or args["stable"]
+    spec = predictor(name, newest, args["versions"][newest], args["runtime"])
+    spec["timeout"] = max(1, round(args["runtime"]["timeoutSeconds"]))
+    if candidate:
+        spec["canaryTrafficPercent"] = int(args["versions"][candidate]["percent"])
+    metadata = {
+        "name": name,
+        "labels": {SERVICE_LABEL: name},
+        "annotations": {
+            **annotations(args["runtime"], "knative", args["readyTimeoutSeconds"]),
+            **_facts(name, args),
+        },
+    }
+    return metadata, {"predictor": spec}
+
+
+def _ports(runtime: RuntimeArgs) -> set[int]:
+    """Returns the ports of the pods that somebody else talks to."""
+    ports = {HTTP_PORT, SERVERS[cast("Kind", runtime["kind"])].metrics_port}
+    if "grpcHostname" in runtime:
+        ports.add(GRPC_PORT)
+    if runtime.keys() & {"logger", "batching"}:
+        ports.add(AGENT_PORT)
+    return ports
 
 
 def _validate(args: ModelServiceArgs) -> None:
     """Raises `InputPropertiesError` with everything that is wrong."""
-    versions = args["versions"]
-    found: list[tuple[str, str]] = []
-    total = sum(version["percent"] for version in versions.values())
-    if total != 100:
-        found.append(("versions", f"percents must add up to 100, got {total}"))
-    for version, declared in versions.items():
-        if not 0 <= declared["percent"] <= 100:
-            found.append((f"versions.{version}.percent", "must be from 0 to 100"))
-    for role in ("stable", "candidate"):
-        version = args.get(role)
-        if version is not None and version not in versions:
-            found.append((role, f"{version} is not among versions {', '.join(versions)}"))
-    if args["gateway"].count("/") != 1:
-        found.append(("gateway", f"must be namespace/name, got {args['gateway']!r}"))
+    found = [*_version_problems(args), *_runtime_problems(args["runtime"])]
+    strategy, mode = args["strategy"], args.get("mode", "standard")
+    rules = (
+        (args["gateway"].count("/") != 1, "gateway", "must be namespace/name"),
+        (mode not in ("standard", "knative"), "mode", "must be standard or knative"),
+        (
+            strategy["kind"] not in _STRATEGIES,
+            "strategy.kind",
+            f"must be one of {', '.join(_STRATEGIES)}",
+        ),
+        (
+            strategy["kind"] == "ab-test" and "bucketHeader" not in strategy,
+            "strategy.bucketHeader",
+            "is needed by ab-test",
+        ),
+    )
+    found += [(path, why) for wrong, path, why in rules if wrong]
     if found:
         raise InputPropertiesError(
             "ModelService arguments are wrong",
@@ -213,66 +262,71 @@ def _validate(args: ModelServiceArgs) -> None:
         )
 
 
-def _annotations(name: str, args: ModelServiceArgs) -> dict[str, str]:
+def _version_problems(args: ModelServiceArgs) -> Iterator[tuple[str, str]]:
+    versions = args["versions"]
+    total = sum(version["percent"] for version in versions.values())
+    if total != 100:
+        yield "versions", f"percents must add up to 100, got {total:g}"
+    for version, declared in versions.items():
+        if not 0 <= declared["percent"] <= 100:
+            yield f"versions.{version}.percent", "must be from 0 to 100"
+    for role in ("stable", "candidate", "previous"):
+        version = args.get(role)
+        if version is not None and version not in versions:
+            yield role, f"{version} is not among versions {', '.join(versions)}"
+
+
+def _runtime_problems(runtime: RuntimeArgs) -> Iterator[tuple[str, str]]:
+    server = SERVERS.get(cast("Kind", runtime["kind"]))
+    if server is None:
+        yield "runtime.kind", f"must be one of {', '.join(SERVERS)}"
+    elif runtime["protocol"] not in server.protocols:
+        yield "runtime.protocol", f"{runtime['kind']} speaks {', '.join(server.protocols)}"
+    if runtime["kind"] == "custom" and "image" not in runtime:
+        yield "runtime.image", "is needed by custom"
+
+
+def _facts(name: str, args: ModelServiceArgs) -> dict[str, str]:
     """What policies read: they see neither the stack file nor the old state."""
     facts = {
         "service": name,
         "stable": args["stable"],
         "candidate": args.get("candidate"),
+        "previous": args.get("previous"),
         "risk": args["risk"],
-        "strategy": args["strategy"],
+        "strategy": args["strategy"]["kind"],
         "moves": json.dumps(args["moves"]),
     }
     return {f"{API_PREFIX}/{key}": value for key, value in facts.items() if value is not None}
 
 
-def _route_spec(name: str, args: ModelServiceArgs) -> dict[str, Any]:
-    namespace, gateway = args["gateway"].split("/")
-    paths: list[dict[str, Any]] = [
-        {"path": {"type": "Exact", "value": f"/v1/models/{name}:predict"}},
-        {"path": {"type": "PathPrefix", "value": f"/v1/models/{name}"}},
-        {"path": {"type": "PathPrefix", "value": f"/v2/models/{name}"}},
-    ]
-    timeouts = {"request": format_duration(args["timeoutSeconds"])}
-
-    def backend(version: str) -> dict[str, Any]:
-        return {"name": predictor_name(name, version), "port": 80}
-
-    def with_header(value: str) -> list[dict[str, Any]]:
-        header = {"type": "Exact", "name": VERSION_HEADER, "value": value}
-        return [{**path, "headers": [header]} for path in paths]
-
-    # The door for smoke tests and labels. Without a filter of its own, Envoy Gateway would merge
-    # the backend with that of the split, and count this traffic as the version's own.
-    def pinned(version: str) -> dict[str, Any]:
-        headers = {"set": [{"name": VERSION_HEADER, "value": version}]}
-        mark = {"type": "ResponseHeaderModifier", "responseHeaderModifier": headers}
-        return {
-            "matches": with_header(version),
-            "backendRefs": [{**backend(version), "weight": 1, "filters": [mark]}],
-            "timeouts": timeouts,
-        }
-
-    under_test = [version for version in (args["stable"], args.get("candidate")) if version]
-    # Matches nothing, but keeps the split's backends known to the gateway: one that goes to or
-    # from weight 0 would fail requests while it comes and goes (measured on Envoy Gateway).
-    kept = {
-        "matches": with_header(NO_VERSION),
-        "backendRefs": [{**backend(version), "weight": 1} for version in under_test],
-        "timeouts": timeouts,
-    }
-    split = {
-        "matches": paths,
-        "backendRefs": [
-            {**backend(version), "weight": args["versions"][version]["percent"]}
-            for version in under_test
-        ],
-        "timeouts": timeouts,
-    }
+def _split(name: str, args: ModelServiceArgs) -> Split:
     return {
-        "parentRefs": [{"namespace": namespace, "name": gateway}],
-        "rules": [*(pinned(version) for version in args["versions"]), kept, split],
+        "name": name,
+        "percents": {version: it["percent"] for version, it in args["versions"].items()},
+        "stable": args["stable"],
+        "candidate": args.get("candidate"),
+        "strategy": args["strategy"],
     }
+
+
+def _http_route(name: str, args: ModelServiceArgs) -> dict[str, Any]:
+    runtime = args["runtime"]
+    server, protocol = SERVERS[cast("Kind", runtime["kind"])], runtime["protocol"]
+    matches, rewrite = openai_paths(name), server.openai_path
+    if protocol != "openai":
+        own = [protocol] if runtime["kind"] == "custom" else server.protocols
+        matches, rewrite = model_paths(name, own), None
+    timeout = request_timeout(runtime["timeoutSeconds"])
+    return http_route(_split(name, args), args["gateway"], matches, rewrite, timeout)
+
+
+def _path(name: str, runtime: RuntimeArgs) -> str:
+    return {
+        "v1": f"/v1/models/{name}:predict",
+        "v2": f"/v2/models/{name}/infer",
+        "openai": f"/{name}/openai/v1/chat/completions",
+    }[runtime["protocol"]]
 
 
 def _declared_group(name: str, args: ModelServiceArgs) -> dict[str, Any]:
@@ -281,7 +335,7 @@ def _declared_group(name: str, args: ModelServiceArgs) -> dict[str, Any]:
         "rules": [
             {
                 "record": DECLARED_PERCENT,
-                "expr": f"vector({declared['percent']})",
+                "expr": f"vector({declared['percent']:g})",
                 "labels": {"namespace": args["namespace"], "service": name, "version": version},
             }
             for version, declared in args["versions"].items()

@@ -1,10 +1,11 @@
 """The KServe ServingRuntime that runs `serving/`, our model server."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.pods import container_security, probes
 from models.names import MLFLOW_RUNTIME
 
 
@@ -35,17 +36,8 @@ class MlflowRuntime(pulumi.ComponentResource):
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
             # Whoever asks why a pod does not start gets the server's last words.
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            # Fetching is over then, loading is not; how long that may take is the rollout's to say
-            # (`readyDeadline`), so the kubelet waits for an hour.
-            "startupProbe": {**_probe("/v2/health/live"), "failureThreshold": 1800},
-            "livenessProbe": {**_probe("/v2/health/live"), "periodSeconds": 10},
-            # Not ready from the first moment of a stop on, while requests under way are answered.
-            "readinessProbe": _probe("/v2/health/ready"),
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "runAsNonRoot": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            **probes("/v2/health/ready", "/v2/health/live"),
+            "securityContext": container_security(),
         }
         runtime = kubernetes.apiextensions.CustomResource(
             f"{name}-runtime",
@@ -62,7 +54,3 @@ class MlflowRuntime(pulumi.ComponentResource):
         # Known at preview, and whoever uses it waits for the resource.
         self.name = runtime.urn.apply(lambda _: MLFLOW_RUNTIME)
         self.register_outputs({"name": self.name})
-
-
-def _probe(path: str) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": 8080}, "periodSeconds": 2, "timeoutSeconds": 5}

@@ -34,9 +34,12 @@ class Server(BaseModel):
         grpc: whether it also speaks the open inference protocol over gRPC, at port 9000.
         metrics_port: where Prometheus finds its metrics.
         ready_path: answers 200 when the model is loaded.
-        name_flags: options that set the model's name; the ones of the runtime would give each
-            version another name.
+        live_path: answers 200 as long as the server works.
+        user: to run as, where the image would run as root.
+        name_flag: option that sets the model's name; the runtime's own value would give each
+            version another one.
         name_variable: the same as an environment variable.
+        openai_path: where it serves OpenAI's protocol.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -47,8 +50,11 @@ class Server(BaseModel):
     grpc: bool = False
     metrics_port: int = 8080
     ready_path: str = "/v2/health/ready"
-    name_flags: tuple[str, ...] = ()
+    live_path: str = "/v2/health/live"
+    user: int | None = None
+    name_flag: str | None = None
     name_variable: str | None = None
+    openai_path: str = "/openai/v1"
 
 
 def _kserve(model_format: str, runtime: str) -> Server:
@@ -56,7 +62,7 @@ def _kserve(model_format: str, runtime: str) -> Server:
         model_format=model_format,
         runtime=runtime,
         protocols=("v1", "v2"),
-        name_flags=("--model_name",),
+        name_flag="--model_name",
     )
 
 
@@ -72,11 +78,11 @@ _OPENVINO = Server(
     runtime="kserve-openvino",
     protocols=("v2", "v1"),
     grpc=True,
-    name_flags=("--model_name",),
+    name_flag="--model_name",
 )
 SERVERS: Final[dict[Kind, Server]] = {
     "mlflow": Server(
-        model_format="mlflow", runtime=None, protocols=("v1", "v2"), name_flags=("--model_name",)
+        model_format="mlflow", runtime=None, protocols=("v1", "v2"), name_flag="--model_name"
     ),
     "sklearn": _kserve("sklearn", "kserve-sklearnserver"),
     "xgboost": _kserve("xgboost", "kserve-xgbserver"),
@@ -95,14 +101,17 @@ SERVERS: Final[dict[Kind, Server]] = {
         model_format="huggingface",
         runtime="kserve-huggingfaceserver",
         protocols=("openai", "v1", "v2"),
-        name_flags=("--model_name",),
+        name_flag="--model_name",
     ),
     "vllm": Server(
         model_format="vLLM",
         runtime="kserve-vllmserver",
         protocols=("openai",),
         ready_path="/health",
-        name_flags=("--served-model-name",),
+        live_path="/health",
+        user=1000,
+        name_flag="--served-model-name",
+        openai_path="/v1",
     ),
     "custom": Server(model_format=None, runtime=None, protocols=("v1", "v2", "openai"), grpc=True),
 }

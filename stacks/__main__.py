@@ -40,7 +40,7 @@ if deployed:
         "mlflow", {"namespace": cluster.namespace, "image": cluster.server_image}, options
     )
     for name, service in deployed.items():
-        args = model_service_args(service, runtime.name, cluster)
+        args = model_service_args(name, service, cluster, mlflow_runtime=runtime.name)
         model_service = ModelService(name, args, options)
         AlertRules(name, alert_rules_args(service, cluster), options)
         pulumi.export(name, model_service.path)

@@ -1,50 +1,152 @@
-"""A declared service becomes the arguments of its components."""
+"""A declared service becomes the arguments of its `ModelService`."""
 
+import math
+from collections.abc import Mapping
 from typing import cast
 
+import pulumi
+
+from components.from_stack.gpu_pools import gpu_placement_args
+from components.inference_service import ModelVersionArgs, RuntimeArgs, ScalingArgs
 from components.model_service import ModelServiceArgs, MoveArgs
+from components.traffic_route import StrategyArgs
 from models.base import format_duration
+from models.gpu_pool import GpuPool
+from models.metric_sources import METRIC_SOURCES
 from models.service import Service
 from models.stack import Cluster
+from models.strategy import AbTest, BlueGreen, Shadow
+
+_LOAD = {"requests": ("routed", "sum(rate({}[1m]))"), "queue": ("queue", "sum({})")}
+_LOAD["tokens"] = ("tokens", "sum(rate({}[1m]))")
 
 
 def model_service_args(
-    service: Service, rollout_runtime: object, cluster: Cluster
+    name: str,
+    service: Service,
+    cluster: Cluster,
+    *,
+    pools: Mapping[str, GpuPool] | None = None,
+    mlflow_runtime: pulumi.Input[str] | None = None,
+    service_account: pulumi.Input[str] | None = None,
 ) -> ModelServiceArgs:
     """Returns the arguments of a deployed service's `ModelService`.
 
     Args:
+        name: of the service.
         service: a service with a rollout.
-        rollout_runtime: name of the ServingRuntime, an Output where it is a resource.
         cluster: where it runs.
+        pools: GPU pools of the stack.
+        mlflow_runtime: name of our ServingRuntime, an Output where it is a resource.
+        service_account: of the pods, which may read the artifacts.
     """
     assert service.rollout is not None  # noqa: S101  the caller skips services never deployed
-    rollout, runtime = service.rollout, service.runtime
-    percents = service.percents()
+    rollout = service.rollout
+    runtime = _runtime(name, service, cluster, pools or {})
+    if service.runtime.kind == "mlflow" and mlflow_runtime is not None:
+        runtime["name"] = mlflow_runtime
+    if service_account is not None:
+        runtime["serviceAccount"] = service_account
     args: ModelServiceArgs = {
         "namespace": cluster.namespace,
         "gateway": cluster.gateway,
-        "runtime": cast("str", rollout_runtime),
+        "mode": cluster.mode,
+        "callers": list(cluster.callers),
+        "runtime": runtime,
         "versions": {
-            version: {
-                "uri": service.versions[version].uri,
-                "digest": service.versions[version].digest,
-                "percent": percents[version],
-            }
-            for version in service.served
+            version: _version(name, version, service, cluster) for version in service.served
         },
         "stable": rollout.stable,
         "risk": service.risk,
-        "strategy": service.strategy.kind,
+        "strategy": _strategy(service),
         "moves": [MoveArgs(percent=it.percent, at=it.at.isoformat()) for it in rollout.moves],
-        "replicas": runtime.replicas,
-        "requests": {"cpu": runtime.cpu, "memory": runtime.memory},
-        "limits": {"cpu": runtime.cpu_limit or runtime.cpu, "memory": runtime.memory},
-        "timeoutSeconds": runtime.timeout_seconds,
         "readyTimeoutSeconds": service.judge.ready_deadline_seconds,
     }
     if rollout.candidate:
         args["candidate"] = rollout.candidate
+    if rollout.previous:
+        args["previous"] = rollout.previous.version
     if cluster.rule_interval_seconds:
         args["ruleInterval"] = format_duration(cluster.rule_interval_seconds)
+    return args
+
+
+def _version(name: str, version: str, service: Service, cluster: Cluster) -> ModelVersionArgs:
+    declared, runtime = service.versions[version], service.runtime
+    capacity = service.capacity_percents()[version]
+    least = max(1, math.ceil(runtime.replicas * capacity / 100))
+    args: ModelVersionArgs = {
+        "uri": declared.uri,
+        "digest": declared.digest,
+        "percent": service.percents()[version],
+        "replicas": 0 if runtime.scaling and runtime.scaling.zero else least,
+    }
+    if declared.quantization:
+        args["quantization"] = declared.quantization
+    if runtime.scaling and runtime.scaling.metric in _LOAD:
+        counter, query = _LOAD[runtime.scaling.metric]
+        source = METRIC_SOURCES[runtime.kind]
+        args["scaleQuery"] = query.format(
+            source.selector(counter, namespace=cluster.namespace, service=name, version=version)
+        )
+    return args
+
+
+def _strategy(service: Service) -> StrategyArgs:
+    strategy = service.strategy
+    args: StrategyArgs = {"kind": strategy.kind}
+    if isinstance(strategy, BlueGreen | Shadow) and strategy.mirror_percent:
+        args["mirrorPercent"] = strategy.mirror_percent
+    if isinstance(strategy, AbTest):
+        args["bucketHeader"] = strategy.header
+    return args
+
+
+def _runtime(
+    name: str, service: Service, cluster: Cluster, pools: Mapping[str, GpuPool]
+) -> RuntimeArgs:
+    runtime = service.runtime
+    args: RuntimeArgs = {
+        "kind": runtime.kind,
+        "protocol": runtime.speaks,
+        "timeoutSeconds": runtime.timeout_seconds,
+        "requests": {"cpu": runtime.cpu, "memory": runtime.memory},
+        "limits": {"cpu": runtime.cpu_limit or runtime.cpu, "memory": runtime.memory},
+    }
+    optional = {
+        "format": runtime.format,
+        "image": runtime.image,
+        "command": list(runtime.command),
+        "args": list(runtime.args),
+        "env": dict(runtime.env),
+        "grpcHostname": runtime.grpc and runtime.grpc.hostname,
+        "readyPath": runtime.ready_path,
+        "writableRoot": runtime.writable_root,
+    }
+    args = cast("RuntimeArgs", {**args, **{key: it for key, it in optional.items() if it}})
+    if runtime.gpu:
+        pool = pools[runtime.gpu.pool]
+        args["gpu"] = gpu_placement_args(
+            cluster.namespace,
+            runtime.gpu.pool,
+            pool,
+            service.share_group or name,
+            runtime.gpu.count,
+        )
+    if runtime.batching:
+        args["batching"] = {
+            "maxSize": runtime.batching.max_size,
+            "maxLatencyMs": math.ceil(runtime.batching.max_latency_seconds * 1000),
+        }
+    if runtime.scaling:
+        scaling: ScalingArgs = {
+            "max": runtime.scaling.max,
+            "metric": runtime.scaling.metric,
+            "target": runtime.scaling.target,
+        }
+        if cluster.prometheus:
+            scaling["prometheus"] = cluster.prometheus
+        args["scaling"] = scaling
+    if service.prediction_log:
+        args["logger"] = {"url": service.prediction_log.url, "mode": service.prediction_log.mode}
     return args

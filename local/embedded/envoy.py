@@ -263,9 +263,9 @@ def _path(path: Mapping[str, Any]) -> tuple[tuple[int, int], dict[str, Any]]:
 
 
 def _header(header: Mapping[str, Any]) -> dict[str, Any]:
-    if header.get("type", "Exact") != "Exact":
-        raise RuntimeTargetError(f"HTTPRoute header match {header['type']} is not supported here")
-    return {"name": header["name"].lower(), "string_match": {"exact": header["value"]}}
+    kind, value = header.get("type", "Exact"), header["value"]
+    matcher = {"exact": value} if kind == "Exact" else {"safe_regex": {"regex": value}}
+    return {"name": header["name"].lower(), "string_match": matcher}
 
 
 def _action(rule: Mapping[str, Any], namespace: str) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""The route of a model service: who gets which share of requests, and how to pass the split."""
+
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict
+
+from components.pods import GRPC_PORT
+from models.base import format_duration
+from models.names import NO_VERSION, VERSION_HEADER, predictor_name
+
+HTTP_SERVICE_PORT = 80
+BUCKETS = 100
+
+
+class StrategyArgs(TypedDict):
+    """How traffic is split between stable and candidate."""
+
+    kind: str
+    """canary, linear, blue-green, shadow, ab-test or all-at-once."""
+
+    mirrorPercent: NotRequired[int]
+    """Share of requests that the candidate gets a copy of; its answers are discarded."""
+
+    bucketHeader: NotRequired[str]
+    """With ab-test: header with a number from 0 to 99, derived from the user."""
+
+
+class Split(TypedDict):
+    """What a route has to know of a model service."""
+
+    name: str
+    percents: dict[str, int]
+    stable: str
+    candidate: str | None
+    strategy: StrategyArgs
+
+
+def http_route(
+    split: Split, gateway: str, matches: Sequence[dict[str, Any]], rewrite: str | None, timeout: str
+) -> dict[str, Any]:
+    """Returns the spec of the HTTPRoute.
+
+    Args:
+        split: versions and shares.
+        gateway: `namespace/name` of the Gateway.
+        matches: of all requests to this service.
+        rewrite: what the prefix of those paths becomes; they stay as they are if absent.
+        timeout: of a request, as a duration.
+    """
+    filters = [_rewrite(rewrite)] if rewrite else []
+    rules = [
+        {**rule, "timeouts": {"request": timeout}}
+        for rule in _rules(split, matches, filters, HTTP_SERVICE_PORT)
+    ]
+    return {"parentRefs": [_parent(gateway)], "rules": rules}
+
+
+def grpc_route(split: Split, gateway: str, hostname: str) -> dict[str, Any]:
+    """Returns the spec of the GRPCRoute: the same split, told from others by its host name."""
+    return {
+        "parentRefs": [_parent(gateway)],
+        "hostnames": [hostname],
+        "rules": _rules(split, [{}], [], GRPC_PORT),
+    }
+
+
+def model_paths(name: str, protocols: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the matches of all requests to a model service by its name in the path."""
+    found: list[dict[str, Any]] = []
+    if "v1" in protocols:
+        found.append({"path": {"type": "Exact", "value": f"/v1/models/{name}:predict"}})
+        found.append({"path": {"type": "PathPrefix", "value": f"/v1/models/{name}"}})
+    if "v2" in protocols:
+        found.append({"path": {"type": "PathPrefix", "value": f"/v2/models/{name}"}})
+    return found
+
+
+def openai_paths(name: str) -> list[dict[str, Any]]:
+    """Returns the match of a service that speaks OpenAI's protocol, whose paths name no model."""
+    return [{"path": {"type": "PathPrefix", "value": f"/{name}/openai/v1"}}]
+
+
+def request_timeout(seconds: float) -> str:
+    """Returns a time-out as the Gateway API writes it: whole milliseconds."""
+    return format_duration(round(seconds * 1000) / 1000)
+
+
+def bucket_pattern(percent: int) -> str:
+    """Returns a regular expression of the numbers from 0 to below `percent`, at most 99."""
+    tens, units = divmod(percent, 10)
+    parts = ["[0-9]"] if tens else []
+    if tens > 1:
+        parts.append(f"[1-{tens - 1}][0-9]")
+    if units:
+        parts.append(f"{tens or ''}[0-{units - 1}]")
+    return "|".join(parts)
+
+
+def _parent(gateway: str) -> dict[str, str]:
+    namespace, name = gateway.split("/")
+    return {"namespace": namespace, "name": name}
+
+
+def _rewrite(prefix: str) -> dict[str, Any]:
+    path = {"type": "ReplacePrefixMatch", "replacePrefixMatch": prefix}
+    return {"type": "URLRewrite", "urlRewrite": {"path": path}}
+
+
+def _rules(
+    split: Split, matches: Sequence[dict[str, Any]], filters: list[dict[str, Any]], port: int
+) -> list[dict[str, Any]]:
+    name, stable, candidate = split["name"], split["stable"], split["candidate"]
+    under_test = [version for version in (stable, candidate) if version]
+    weights = {version: int(split["percents"][version]) for version in under_test}
+
+    def backend(version: str, weight: int) -> dict[str, Any]:
+        return {"name": predictor_name(name, version), "port": port, "weight": weight}
+
+    def with_header(header: str, value: str, kind: str = "Exact") -> list[dict[str, Any]]:
+        condition = {"type": kind, "name": header, "value": value}
+        return [{**match, "headers": [condition]} for match in matches]
+
+    def rule(
+        matches: Sequence[dict[str, Any]],
+        backends: list[dict[str, Any]],
+        more: Sequence[dict[str, Any]] = (),
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {"backendRefs": backends}
+        if any(matches):
+            found["matches"] = list(matches)
+        if filters or more:
+            found["filters"] = [*filters, *more]
+        return found
+
+    # The door for smoke tests and labels. Without a filter of its own, Envoy Gateway would merge
+    # the backend with that of the split, and count this traffic as the version's own.
+    def pinned(version: str) -> dict[str, Any]:
+        headers = {"set": [{"name": VERSION_HEADER, "value": version}]}
+        mark = {"type": "ResponseHeaderModifier", "responseHeaderModifier": headers}
+        return rule(
+            with_header(VERSION_HEADER, version), [{**backend(version, 1), "filters": [mark]}]
+        )
+
+    # Matches nothing, but keeps the split's backends known to the gateway: one that goes to or
+    # from weight 0 would fail requests while it comes and goes (measured on Envoy Gateway).
+    kept = rule(with_header(VERSION_HEADER, NO_VERSION), [backend(it, 1) for it in under_test])
+    rules = [*map(pinned, split["percents"]), kept]
+
+    strategy = split["strategy"]
+    share = weights[candidate] if candidate else 0
+    if candidate and strategy["kind"] == "ab-test" and 0 < share < BUCKETS:
+        buckets = with_header(
+            strategy.get("bucketHeader", ""), bucket_pattern(share), "RegularExpression"
+        )
+        rules.append(rule(buckets, [backend(candidate, 1)]))
+        weights = {stable: 100, candidate: 0}
+    mirror = int(strategy.get("mirrorPercent", 0)) if candidate and share == 0 else 0
+    copies: list[dict[str, Any]] = []
+    if candidate and mirror:
+        target = {key: it for key, it in backend(candidate, 0).items() if key != "weight"}
+        copies = [
+            {"type": "RequestMirror", "requestMirror": {"backendRef": target, "percent": mirror}}
+        ]
+    split_rule = rule(matches, [backend(it, weights[it]) for it in under_test], copies)
+    return [*rules, split_rule]
