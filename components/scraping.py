@@ -89,6 +89,7 @@ def _targets(args: ScrapingArgs) -> list[dict[str, Any]]:
             "regex": r"([^:]+|\[.+\])(?::\d+)?",  # of IPv6 too
             "target_label": "__address__",
             "replacement": f"$1:{int(args['port'])}",
+            "action": "replace",
         },
     ]
 
