@@ -8,6 +8,7 @@ import pytest
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from models.errors import MetricsError
+from models.runtime import Runtime
 from models.stack import parse_stack
 from rollout.collect import Series, collect, counts, effective_weights, total
 from rollout.prometheus import Prometheus
@@ -71,6 +72,20 @@ class Recorded:
         each = 1000 - candidate if "1-4-0" in query or '"1.4.0"' in query else candidate
         slow = 1 if "_bucket" in query and "1-4-0" in query else 0
         return {key("2"): np.concatenate([[0.0], np.cumsum(each - slow)])}
+
+
+def test_a_runtime_without_our_server_tells_no_labels_and_no_distributions():
+    metrics = Recorded()
+    service = parse_stack(LOCAL, "x").services["fraud"]
+    runtime = Runtime.model_validate({"kind": "sklearn"})
+    service = service.model_copy(update={"runtime": runtime})
+    seen = collect("fraud", service, "models", metrics, FIRST_MOVE + timedelta(hours=2))
+    assert not any("modelramp_" in query for query in metrics.queries)
+    for arm in (seen.stable, seen.candidate):
+        assert np.isnan(arm.metrics["accuracy"].total).all()
+        assert not arm.categories
+        assert not arm.reference
+        assert not np.isnan(arm.metrics["errorRate"].total).any()
 
 
 def test_both_arms_are_read_on_one_grid_from_the_first_move():
