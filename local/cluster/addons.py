@@ -93,6 +93,7 @@ def addons(layout: Layout, programs: Mapping[str, Path]) -> list[Addon]:
         _envoy_gateway(programs),
         _prometheus_operator(bundle),
         _kserve(layout, programs),
+        _runtimes(programs),
         Addon(
             "gateway",
             _manifests(
@@ -300,6 +301,13 @@ def _kserve(layout: Layout, programs: Mapping[str, Path]) -> Addon:
         [_namespace(namespace), certificate, *objects],
         available=(f"{namespace}/kserve-controller-manager",),
     )
+
+
+def _runtimes(programs: Mapping[str, Path]) -> Addon:
+    """The runtimes that KServe ships; their images are not there, their definitions are."""
+    chart = programs["kserve-manager"].parent / "charts" / "kserve-runtime-configs"
+    values = {"kserve.servingruntime.enabled": "true"}
+    return Addon("KServe's runtimes", _chart(programs, chart, "kserve", "kserve", **values))
 
 
 def _fitted(item: Object, authority: str) -> Object:

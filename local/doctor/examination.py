@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from local.doctor import (
+    asked_for,
     envoy_gateway,
     gateway,
     kserve,
@@ -67,3 +68,4 @@ def _cluster_checks(stack: Stack) -> Iterator[Finding]:
     yield from envoy_gateway.checks(cluster, stack, way)
     yield from metrics.checks(cluster, PrometheusMetrics(stack.cluster.prometheus or ""), stack)
     yield from models_namespace.checks(cluster, stack)
+    yield from asked_for.checks(cluster, stack)

@@ -56,8 +56,11 @@ WRITTEN = {
     "serving.kserve.io": ("inferenceservices", "servingruntimes"),
     "gateway.networking.k8s.io": ("httproutes",),
     "monitoring.coreos.com": ("podmonitors", "prometheusrules"),
+    "networking.k8s.io": ("networkpolicies",),
+    "policy": ("poddisruptionbudgets",),
+    "": ("configmaps",),
 }
-"""What `components/` declares, by API group."""
+"""What `components/` declares of every service, by API group."""
 VERBS = ("create", "get", "list", "watch", "patch", "update", "delete")
 """What Pulumi does with them, by the official plugin or by ours; the role in docs/clusters.md."""
 

@@ -1,15 +1,19 @@
 # pyright: basic
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
+from components.alert_rules import AlertRules
+from components.dashboards import Dashboards
+from components.from_stack.alerts import alert_rules_args, dashboards_args
+from components.from_stack.services import model_service_args
+from components.model_service import ModelService
+from components.serving_runtime import MlflowRuntime
 from local.cluster.layout import ENDPOINTS
 from local.doctor import kubernetes
 from local.doctor.findings import Finding, State, Unreadable
-from tests.local.doctor.fakes import DENIED, FakeCluster, by_name
+from tests.components.conftest import record
+from tests.local.doctor.fakes import DENIED, FakeCluster, by_name, stack
 
 SERVER = "https://api.example.com"
 RUNNING = {"processes": {"etcd": {"ready": True}, "kubelet": {"ready": True}}}
@@ -81,16 +85,29 @@ def test_a_namespace_that_is_not_there_or_being_deleted():
 
 
 def declared_kinds() -> set[tuple[str, str]]:
-    """Returns the API groups and resources that `components/` makes objects of."""
-    sources = (Path(__file__).parents[3] / "components").glob("*.py")
-    made = re.findall(
-        r'api_version="([^/"]+)/[^"]+",\s+kind="([^"]+)"', "\n".join(map(Path.read_text, sources))
+    """Returns the API groups and resources of all that a service is made of."""
+    service, cluster = stack().services["biopsy"], stack().cluster
+    made = record(
+        lambda: (
+            MlflowRuntime("mlflow", {"namespace": "models", "image": "x"}),
+            ModelService("biopsy", model_service_args("biopsy", service, cluster)),
+            AlertRules("biopsy-alerts", alert_rules_args(service, cluster)),
+            Dashboards("biopsy-dashboards", dashboards_args(service, cluster)),
+        )
     )
-    return {(group, f"{kind.lower()}s") for group, kind in made}
+    types = [it["type"].split(":") for it in made.values()]
+    return {
+        ("" if api == "core/v1" else api.split("/")[0], _plural(kind))
+        for package, api, kind in types
+        if package == "kubernetes"
+    }
+
+
+def _plural(kind: str) -> str:
+    return f"{kind.lower().removesuffix('y')}{'ies' if kind.endswith('y') else 's'}"
 
 
 def test_rights_are_asked_for_all_that_is_declared_and_denied_ones_named():
-    assert len(declared_kinds()) == 5
     cluster = FakeCluster()
     assert checked(cluster)["rights"].state is State.OK
     assert cluster.asked == {
