@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import pytest
@@ -25,13 +22,12 @@ from components.gpu_rules import GpuRules
 from local.cluster.kubectl import Kubectl
 from models.errors import ToolError
 from models.gpu_pool import GpuPool
-from tests.cluster import karpenter
-from tests.components.conftest import record
+from tests.cluster.definitions import KARPENTER, known
+from tests.cluster.objects import Object, delete, eventually, objects_of
 from tests.components.gpu_pools import AWS, DECLARED, pool
 
 pytestmark = pytest.mark.cluster
 
-Object = dict[str, Any]
 RUN = secrets.token_hex(4)
 """Of its own for each run: nodes and priority classes belong to no namespace."""
 
@@ -72,7 +68,7 @@ def namespaces(kubectl: Kubectl) -> Generator[None]:
 @pytest.fixture(scope="module")
 def declared(kubectl: Kubectl, namespaces: None) -> Generator[None]:
     """The pools and the rules, in force."""
-    made = objects_of(POOLS, NAMESPACE)
+    made = pool_objects(POOLS, NAMESPACE)
     kubectl.apply(made)
     for name in POOLS:
         eventually(lambda name=name: quota(kubectl, name).get("hard"))
@@ -125,40 +121,15 @@ def node(kubectl: Kubectl, pods: None) -> Generator[Callable[..., str]]:
     delete(kubectl, made)
 
 
-def eventually(holds: Callable[[], object], seconds: float = 30) -> Any:
-    """Waits until something is true, and returns it."""
-    give_up_at = time.monotonic() + seconds
-    while True:
-        found = None
-        with suppress(ToolError):
-            found = holds()
-        if found:
-            return found
-        assert time.monotonic() < give_up_at, "it never came to hold"
-        time.sleep(0.3)
-
-
-def delete(kubectl: Kubectl, objects: list[Object]) -> None:
-    given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    kubectl.run("delete", "--filename=-", "--ignore-not-found", "--wait=false", given=given)
-
-
-def objects_of(pools: Mapping[str, GpuPool], namespace: str) -> list[Object]:
+def pool_objects(pools: Mapping[str, GpuPool], namespace: str) -> list[Object]:
     """Returns all objects of pools for the API server, without AWS's."""
-    made = list(record(lambda: GpuRules("gpus", gpu_rules_args(pools, namespace))).values())
-    for name, it in pools.items():
-        args = gpu_pool_args(it, namespace, AWS)
-        made += record(partial(GpuNodePool, name, args)).values()
-    return [whole_numbers(it["inputs"]) for it in made if it["type"].startswith("kubernetes:")]
 
+    def program() -> None:
+        GpuRules("gpus", gpu_rules_args(pools, namespace))
+        for name, it in pools.items():
+            GpuNodePool(name, gpu_pool_args(it, namespace, AWS))
 
-def whole_numbers(value: Any) -> Any:
-    """Pulumi's protocol has only floats."""
-    if isinstance(value, dict):
-        return {key: whole_numbers(it) for key, it in value.items()}
-    if isinstance(value, list):
-        return [whole_numbers(it) for it in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return objects_of(program)
 
 
 def quota(kubectl: Kubectl, in_pool: str) -> Object:
@@ -232,16 +203,9 @@ def placed(kubectl: Kubectl, namespace: str = NAMESPACE) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def karpenter_is_known(kubectl: Kubectl, tmp_path_factory) -> Generator[None]:
-    """Karpenter's definitions; those that a cluster has already are left as they are."""
-    known = {it["metadata"]["name"] for it in kubectl.get("customresourcedefinitions")["items"]}
-    wanted = karpenter.definitions(tmp_path_factory.mktemp("go"))
-    missing = [it for it in wanted if it["metadata"]["name"] not in known]
-    kubectl.apply(missing)
-    for it in missing:
-        kubectl.wait("Established", f"crd/{it['metadata']['name']}", "default")
-    yield
-    delete(kubectl, missing)
+def karpenter_is_known(kubectl: Kubectl) -> Generator[None]:
+    with known(kubectl, KARPENTER, "karpenter.sh_nodepools", "karpenter.k8s.aws_ec2nodeclasses"):
+        yield
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -250,7 +214,7 @@ def test_every_object_of_a_pool_is_accepted(name, kubectl, namespaces, karpenter
     if "sharing" in text:
         there = {"devicePluginNamespace": OBJECTS_NAMESPACE}
         text = {**text, "sharing": {**text["sharing"], **there}}
-    made = objects_of({name: pool(text)}, OBJECTS_NAMESPACE)
+    made = pool_objects({name: pool(text)}, OBJECTS_NAMESPACE)
     kinds = {it["kind"] for it in made}
     assert {"PriorityClass", "ResourceQuota", "ValidatingAdmissionPolicy"} < kinds
     assert ("NodePool" in kinds, "EC2NodeClass" in kinds) == (name == "karpenter",) * 2
@@ -269,7 +233,7 @@ def test_every_object_of_a_pool_is_accepted(name, kubectl, namespaces, karpenter
 
 
 def test_karpenters_definitions_refuse_what_karpenter_does_not_know(kubectl, karpenter_is_known):
-    made = objects_of({"karpenter": pool(DECLARED["karpenter"])}, OBJECTS_NAMESPACE)
+    made = pool_objects({"karpenter": pool(DECLARED["karpenter"])}, OBJECTS_NAMESPACE)
     (node_pool,) = (it for it in made if it["kind"] == "NodePool")
     assert refusal(kubectl, node_pool) is None
     node_pool["spec"]["template"]["spec"]["expireAfter"] = "14d"
