@@ -102,8 +102,7 @@ class GpuNodePool(pulumi.ComponentResource):
             declare_karpenter_nodes(nodes, args["karpenter"], self)
         resource, per_gpu = nodes.advertised
         hard = {resource: str(nodes.max_gpus * per_gpu)}
-        declare_quota(name, object_name, args["namespace"], hard, self)
-        self.priority_class = pulumi.Output.from_input(object_name)
+        self.priority_class = declare_quota(name, object_name, args["namespace"], hard, self)
         self.register_outputs({"priorityClass": self.priority_class})
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+import pulumi
+
 from models.gpu_pool import SHARE_GROUP
 
 
@@ -43,7 +45,7 @@ class GpuPlacementArgs(TypedDict):
     tolerations: list[TolerationArgs]
     """For the taints of the pool's nodes."""
 
-    priorityClass: str
+    priorityClass: pulumi.Input[str]
     """By which the pool's quota counts the pod."""
 
 

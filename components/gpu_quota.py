@@ -10,7 +10,7 @@ def declare_quota(
     namespace: str,
     hard: dict[str, str],
     parent: pulumi.Resource,
-) -> None:
+) -> pulumi.Output[str]:
     """Declares the quota of a pool and the priority class by which it counts pods.
 
     A quota can be scoped only by what a pod says of itself, and of that only the priority class
@@ -22,6 +22,9 @@ def declare_quota(
         namespace: that the quota holds in.
         hard: what all pods of the pool together may ask for.
         parent: of both.
+
+    Returns:
+        the priority class's name, for which pods wait until both are there.
     """
     child = pulumi.ResourceOptions(parent=parent)
     priority = kubernetes.scheduling.v1.PriorityClass(
@@ -32,7 +35,7 @@ def declare_quota(
         description=f"Names the GPU pool {name}, so that its quota counts the pod.",
         opts=child,
     )
-    kubernetes.core.v1.ResourceQuota(
+    quota = kubernetes.core.v1.ResourceQuota(
         f"{name}-quota",
         metadata={"name": f"gpu-pool-{name}", "namespace": namespace},
         spec={
@@ -45,3 +48,4 @@ def declare_quota(
         },
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[priority]),
     )
+    return quota.urn.apply(lambda _: object_name)

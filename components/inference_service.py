@@ -278,11 +278,6 @@ def _ports(runtime: RuntimeArgs) -> list[dict[str, Any]]:
     return ports
 
 
-def metrics_port_name(kind: str) -> str:
-    """Returns the name of the port where Prometheus finds the metrics of a kind of runtime."""
-    return "http" if SERVERS[cast("Kind", kind)].metrics_port == HTTP_PORT else "metrics"
-
-
 def _replicas(declared: ModelVersionArgs, runtime: RuntimeArgs) -> dict[str, Any]:
     least = int(declared["replicas"])
     scaling = runtime.get("scaling")

@@ -12,7 +12,6 @@ from components.inference_service import (
     ModelVersionArgs,
     RuntimeArgs,
     annotations,
-    metrics_port_name,
     predictor,
 )
 from components.pods import (
@@ -21,7 +20,6 @@ from components.pods import (
     HTTP_PORT,
     disruption_budget,
     let_in,
-    scraped,
     version_labels,
 )
 from components.traffic_route import (
@@ -170,12 +168,6 @@ class ModelService(pulumi.ComponentResource):
             ("networking.k8s.io/v1", "NetworkPolicy"),
             {"name": name},
             let_in(name, args["callers"], _ports(runtime)),
-        )
-        declare(
-            "pods",
-            ("monitoring.coreos.com/v1", "PodMonitor"),
-            {"name": name},
-            scraped(name, metrics_port_name(runtime["kind"])),
         )
         # Written after the weights: the judge believes this series, not the file.
         declare(

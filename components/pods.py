@@ -109,12 +109,3 @@ def let_in(service: str, namespaces: Collection[str], ports: Collection[int]) ->
             }
         ],
     }
-
-
-def scraped(service: str, port: str) -> dict[str, Any]:
-    """Returns the spec of a PodMonitor whose series have the labels of service and version."""
-    return {
-        "selector": {"matchLabels": {SERVICE_LABEL: service}},
-        "podTargetLabels": [SERVICE_LABEL, VERSION_LABEL],
-        "podMetricsEndpoints": [{"port": port, "path": "/metrics"}],
-    }

@@ -43,7 +43,6 @@ class Scraping(pulumi.ComponentResource):
     ) -> None:
         _validate(args)
         super().__init__("modelramp:index:Scraping", name, dict(args), opts)
-        child = pulumi.ResourceOptions(parent=self)
         if args["operator"]:
             kubernetes.apiextensions.CustomResource(
                 f"{name}-pods",
@@ -60,7 +59,8 @@ class Scraping(pulumi.ComponentResource):
                         }
                     ],
                 },
-                opts=child,
+                # It was a child of ModelService.
+                opts=pulumi.ResourceOptions(parent=self, aliases=[_former(name)]),
             )
         else:
             kubernetes.core.v1.ConfigMap(
@@ -71,9 +71,14 @@ class Scraping(pulumi.ComponentResource):
                     "labels": {SCRAPE_CONFIG_LABEL: "true"},
                 },
                 data={f"{name}.yaml": json.dumps(_scrape_configs(name, args), indent=2)},
-                opts=child,
+                opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({})
+
+
+def _former(name: str) -> pulumi.Alias:
+    parent = pulumi.create_urn(name, "modelramp:index:ModelService")
+    return pulumi.Alias(name=f"{name}-pods", parent=parent)
 
 
 def _targets(args: ScrapingArgs) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def broken_rules(stack: Stack) -> list[tuple[Path, str]]:
     found = [*_cluster(stack), *_names(stack), *_pools(stack), *_costs(stack)]
     for name, service in stack.services.items():
         at: Path = ("services", name)
-        for rule in (_roles, _signatures, _percent, _strategy, _runtime_of_versions):
+        for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _quantization):
             found += [((*at, *path), what) for path, what in rule(service)]
         found += [((*at, *path), what) for path, what in _gpu(stack, name, service)]
         found += [((*at, *path), what) for path, what in _target(stack, service)]
@@ -141,7 +141,7 @@ def _strategy(service: Service) -> Found:
         )
 
 
-def _runtime_of_versions(service: Service) -> Found:
+def _quantization(service: Service) -> Found:
     if service.runtime.kind in ("vllm", "huggingface"):
         return
     for version, declared in service.versions.items():
@@ -165,6 +165,14 @@ def _gpu(stack: Stack, name: str, service: Service) -> Found:
         return
     for what in placement_problems(pool, service.share_group or name, gpu.count):
         yield ("runtime", "gpu"), what
+
+
+def _accuracy(service: Service) -> Found:
+    if service.slo.accuracy is not None and service.runtime.kind != "mlflow":
+        yield (
+            ("slo", "accuracy"),
+            f"only mlflow counts labels; with {service.runtime.kind} a rollout would wait for ever",
+        )
 
 
 def _target(stack: Stack, service: Service) -> Found:

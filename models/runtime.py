@@ -279,8 +279,8 @@ class Runtime(Declared):
             (
                 self.scaling is not None
                 and self.scaling.metric == "queue"
-                and self.kind not in ("vllm", "triton", "onnx", "mlflow"),
-                "scaling by queue needs mlflow, onnx, triton or vllm, which count it",
+                and self.kind not in ("vllm", "triton", "onnx"),
+                "scaling by queue needs onnx, triton or vllm, which count it; others: requests",
             ),
         )
         if problems := [what for wrong, what in rules if wrong]:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from models.alerting import Alerting
 from models.aws import Aws
 from models.base import Declared, DurationSeconds, Name
 from models.calendar import Calendar
@@ -77,6 +78,7 @@ class Stack(Declared):
         cluster: where it runs.
         aws: the AWS account, for target `eks`, node groups and buckets.
         gpu_pools: nodes with GPUs, by name.
+        alerting: who hears of alerts.
         calendar: when traffic may move.
         cost: what it may cost.
         services: served models, by name.
@@ -85,6 +87,7 @@ class Stack(Declared):
     cluster: Cluster
     aws: Aws | None = None
     gpu_pools: dict[Name, GpuPool] = Field(default_factory=dict)
+    alerting: Alerting | None = None
     calendar: Calendar = Field(default_factory=lambda: Calendar.model_validate({}))
     cost: Cost | None = None
     services: dict[Name, Service] = Field(default_factory=dict)
@@ -163,7 +166,36 @@ def parse_stack(text: str, file: str) -> Stack:
         for key, value in config.items()
         if key.startswith(CONFIG_PREFIX)
     }
-    return stack_from_config(ours, file, config)
+    declared = {key: value for key, value in ours.items() if not _is_secret(value)}
+    stack = stack_from_config(declared, file, config)
+    if missing := [it for it in secret_keys(stack) if not _is_secret(ours.get(it[1]))]:
+        raise ConfigError(
+            [
+                _problem(
+                    path,
+                    f"{key} is no secret of this stack; set it: "
+                    f"pulumi config set --secret {CONFIG_PREFIX}{key}",
+                    file,
+                    config,
+                )
+                for path, key in missing
+            ]
+        )
+    return stack
+
+
+def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:
+    """Returns the config keys of secrets that a stack names, each with the key path of where."""
+    receivers = stack.alerting.receivers if stack.alerting else ()
+    return [
+        (("alerting", "receivers", at), it.secret_key)
+        for at, it in enumerate(receivers)
+        if it.secret_key is not None
+    ]
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, Mapping) and [*value] == ["secure"]
 
 
 def _without(config: Mapping[str, Any], wrong: set[tuple[str | int, ...]]) -> Stack | None:

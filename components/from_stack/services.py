@@ -27,6 +27,7 @@ def model_service_args(
     cluster: Cluster,
     *,
     pools: Mapping[str, GpuPool] | None = None,
+    priority_classes: Mapping[str, pulumi.Input[str]] | None = None,
     mlflow_runtime: pulumi.Input[str] | None = None,
     service_account: pulumi.Input[str] | None = None,
 ) -> ModelServiceArgs:
@@ -37,12 +38,15 @@ def model_service_args(
         service: a service with a rollout.
         cluster: where it runs.
         pools: GPU pools of the stack.
+        priority_classes: of the pools, Outputs where they are resources.
         mlflow_runtime: name of our ServingRuntime, an Output where it is a resource.
         service_account: of the pods, which may read the artifacts.
     """
     assert service.rollout is not None  # noqa: S101  the caller skips services never deployed
     rollout = service.rollout
     runtime = _runtime(name, service, cluster, pools or {})
+    if "gpu" in runtime and priority_classes:
+        runtime["gpu"]["priorityClass"] = priority_classes[runtime["gpu"]["pool"]]
     if service.runtime.kind == "mlflow" and mlflow_runtime is not None:
         runtime["name"] = mlflow_runtime
     if service_account is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
@@ -91,10 +92,17 @@ def canary(told, project: Project) -> Project:
 @contextlib.contextmanager
 def edited(project: Project) -> Generator[Any]:
     """Yields what the stack file declares of the service, to be changed as a person would."""
+    with edited_services(project) as services:
+        yield services["biopsy"]
+
+
+@contextlib.contextmanager
+def edited_services(project: Project) -> Generator[Any]:
+    """The same of all services."""
     yaml = YAML()
     yaml.width = 4096
     document = yaml.load(project.file.read_text())
-    yield document["config"]["modelramp:services"]["biopsy"]
+    yield document["config"]["modelramp:services"]
     with project.file.open("w") as stream:
         yaml.dump(document, stream)
 
@@ -106,8 +114,8 @@ def declare(project: Project, percent: int) -> None:
         service["rollout"]["moves"].append({"percent": percent, "at": at})
 
 
-def weights(kubectl: Kubectl) -> dict[str, int]:
-    route = kubectl.get("httproute/biopsy", "--namespace=models")
+def weights(kubectl: Kubectl, service: str = "biopsy") -> dict[str, int]:
+    route = kubectl.get(f"httproute/{service}", "--namespace=models")
     return {it["name"]: it["weight"] for it in route["spec"]["rules"][-1]["backendRefs"]}
 
 
@@ -270,7 +278,10 @@ def test_rollback_takes_seconds(canary: Project):
 
 def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, kubectl: Kubectl):
     text = canary.file.read_text()
-    with edited(canary) as service:
+    with edited_services(canary) as services:
+        service = services["biopsy"]
+        # Another service, new in the same `up`.
+        services["second"] = {**copy.deepcopy(service), "rollout": {"stable": "2.0.0"}}
         # The artifact is not what the registry said: the server refuses it.
         entry = {**service["versions"].pop("2.1.0"), "digest": f"sha256:{'0' * 64}"}
         service["versions"]["2.2.0"] = entry
@@ -281,6 +292,8 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
     assert re.search("digest", said), "the server's own reason"
     assert weights(kubectl) == {STABLE: 95, CANDIDATE: 5}
     assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
+    # The other service is served all the same.
+    assert weights(kubectl, "second") == {"second-v2-0-0-predictor": 100}
     canary.file.write_text(text)
     canary.up()
     names = {

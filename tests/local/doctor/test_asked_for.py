@@ -5,15 +5,15 @@ import pytest
 
 from local.doctor import asked_for
 from local.doctor.findings import Finding, State
-from tests.local.doctor.fakes import FakeCluster, by_name, stack
+from models.stack import parse_stack
+from tests.local.doctor.fakes import STACK, FakeCluster, by_name
 
 MLFLOW = "{kind: mlflow, cpu: 500m, memory: 768Mi}"
 
 
 def checked(runtime: str, cluster: FakeCluster | None = None, more: str = "") -> dict[str, Finding]:
-    declared = stack(MLFLOW, runtime)
-    if more:
-        declared = stack("config:", f"config:\n{more}")
+    text = STACK.replace(MLFLOW, runtime).replace(", accuracy: 0.9", "")
+    declared = parse_stack(text.replace("config:", f"config:\n{more}"), "Pulumi.x.yaml")
     return by_name(asked_for.checks(cluster or FakeCluster(), declared))
 
 
@@ -39,7 +39,7 @@ def test_a_runtime_that_a_service_names_has_to_be_there():
     ("scaling", "name", "kind"),
     [
         ("{max: 3, metric: cpu}", "resource metrics", "PodMetrics"),
-        ("{max: 3, metric: queue, target: 4}", "KEDA", "ScaledObject"),
+        ("{max: 3, metric: requests, target: 4}", "KEDA", "ScaledObject"),
     ],
 )
 def test_what_scales_has_to_be_there(scaling: str, name: str, kind: str):

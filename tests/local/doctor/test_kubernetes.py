@@ -5,9 +5,10 @@ import pytest
 
 from components.alert_rules import AlertRules
 from components.dashboards import Dashboards
-from components.from_stack.alerts import alert_rules_args, dashboards_args
+from components.from_stack.alerts import alert_rules_args, dashboards_args, scraping_args
 from components.from_stack.services import model_service_args
 from components.model_service import ModelService
+from components.scraping import Scraping
 from components.serving_runtime import MlflowRuntime
 from local.cluster.layout import ENDPOINTS
 from local.doctor import kubernetes
@@ -93,6 +94,7 @@ def declared_kinds() -> set[tuple[str, str]]:
             ModelService("biopsy", model_service_args("biopsy", service, cluster)),
             AlertRules("biopsy-alerts", alert_rules_args(service, cluster)),
             Dashboards("biopsy-dashboards", dashboards_args(service, cluster)),
+            Scraping("biopsy-scraping", scraping_args(service, cluster)),
         )
     )
     types = [it["type"].split(":") for it in made.values()]
