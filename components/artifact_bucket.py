@@ -370,7 +370,7 @@ def _denied(sid: str, action: str, resources: Sequence[str], **condition: Any) -
     return {
         "Sid": sid,
         "Effect": "Deny",
-        "Principal": "*",
+        "Principal": {"AWS": "*"},
         "Action": action,
         "Resource": list(resources),
         "Condition": condition,

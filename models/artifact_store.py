@@ -50,6 +50,11 @@ class _Store(Declared):
 
     prefixes: dict[Name, Prefix] = Field(default_factory=dict)
 
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The config keys of all secrets."""
+        return ()
+
 
 class ObjectLock(Declared):
     """No version of an object can be deleted or replaced for a time. Only for a new bucket.
@@ -173,7 +178,7 @@ class S3CompatibleStore(_Store):
 
     @property
     def secret_keys(self) -> tuple[str, ...]:
-        """The config keys of all secrets."""
+        """See `_Store`."""
         it = self.credentials
         return (it.access_key_secret, it.secret_key_secret) if it else ()
 
