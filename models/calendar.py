@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -19,8 +19,12 @@ _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def _time_zone(value: str) -> str:
-    if value not in available_timezones():
-        raise ValueError(f"{value!r} is no time zone; write a name such as Europe/Berlin or UTC")
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # unknown, no path, a folder of zones
+        raise ValueError(
+            f"{value!r} is no time zone; write a name such as Europe/Berlin or UTC"
+        ) from None
     return value
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from models.alerting import Alerting
 from models.aws import Aws
@@ -156,15 +157,15 @@ def parse_stack(text: str, file: str) -> Stack:
     try:
         document = YAML(typ="rt").load(text)
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
-        line = mark.line + 1 if mark else None
-        raise ConfigError([Problem(file, f"not valid YAML: {what}", line=line)]) from None
-    config = (document or {}).get("config") or {}
+        raise ConfigError([_unreadable(error, text, file)]) from None
+    config: Any = document.get("config") if isinstance(document, Mapping) else document
+    if not isinstance(config, Mapping | None):
+        raise ConfigError([Problem(file, "config must be keys and values", "config")])
+    config = config or {}
     ours = {
         key.removeprefix(CONFIG_PREFIX): value
         for key, value in config.items()
-        if key.startswith(CONFIG_PREFIX)
+        if isinstance(key, str) and key.startswith(CONFIG_PREFIX)
     }
     declared = {key: value for key, value in ours.items() if not _is_secret(value)}
     stack = stack_from_config(declared, file, config)
@@ -182,6 +183,15 @@ def parse_stack(text: str, file: str) -> Stack:
             ]
         )
     return stack
+
+
+def _unreadable(error: YAMLError, text: str, file: str) -> Problem:
+    if isinstance(error, ReaderError):  # which tells no line
+        at = text.count("\n", 0, error.position) + 1
+        return Problem(file, f"not valid YAML: {error.reason}", line=at)
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    return Problem(file, f"not valid YAML: {what}", line=mark.line + 1 if mark else None)
 
 
 def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:

@@ -67,6 +67,8 @@ def stack_with(*, runtime: str = RUNTIMES["mlflow"], strategy: str, percent: int
             "    rack: {provider: existing, nodeSelector: {gpu: a100}, maxGpus: 8}",
         )
     )
+    if "mlflow" not in runtime:  # no other kind counts labels
+        text = text.replace(", accuracy: 0.9", "")
     if "vllm" in runtime:
         text = text.replace("registry: ", "quantization: awq, registry: ")
     return parse_stack(text, "x")
