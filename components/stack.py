@@ -8,6 +8,8 @@ import pulumi_kubernetes as kubernetes
 
 from components.alert_routing import AlertRouting
 from components.alert_rules import AlertRules
+from components.artifact_store import ArtifactStore
+from components.batch_job import BatchJob
 from components.dashboards import Dashboards
 from components.from_stack.alerts import (
     alert_routing_args,
@@ -15,6 +17,8 @@ from components.from_stack.alerts import (
     dashboards_args,
     scraping_args,
 )
+from components.from_stack.artifacts import artifact_store_args
+from components.from_stack.batch import batch_job_args
 from components.from_stack.gpu_pools import gpu_pool_args, gpu_rules_args
 from components.from_stack.services import model_service_args
 from components.gpu_node_pool import GpuNodePool
@@ -24,7 +28,7 @@ from components.scraping import Scraping
 from components.serving_runtime import MlflowRuntime
 from models.aws import Aws
 from models.service import Service
-from models.stack import Stack
+from models.stack import Stack, secret_keys
 
 Secret = Callable[[str], pulumi.Output[str]]
 """Gives the secret of a config key."""
@@ -42,8 +46,17 @@ def declare_stack(stack: Stack, secret: Secret, root: Path) -> Mapping[str, pulu
     options = pulumi.ResourceOptions(providers=_providers(stack, root))
     priority_classes = _gpu_pools(stack, options)
     deployed = {name: service for name, service in stack.services.items() if service.rollout}
+    secrets = {key: secret(key) for _, key in secret_keys(stack)}
+    store: ArtifactStore | None = None
+    if stack.artifacts and cluster.target != "embedded":
+        store = ArtifactStore(
+            "artifacts",
+            artifact_store_args(
+                stack.artifacts, stack.services, cluster.namespace, stack.aws, secrets
+            ),
+            options,
+        )
     if stack.alerting and cluster.target != "embedded":  # which renders YAML: no secrets there
-        secrets = {key: secret(key) for key in stack.alerting.secret_keys}
         AlertRouting("alerts", alert_routing_args(stack.alerting, cluster, secrets), options)
     if not deployed:
         return {}
@@ -51,7 +64,7 @@ def declare_stack(stack: Stack, secret: Secret, root: Path) -> Mapping[str, pulu
         "mlflow", {"namespace": cluster.namespace, "image": cluster.server_image}, options
     )
     return {
-        name: _service(name, service, stack, runtime.name, priority_classes, options)
+        name: _service(name, service, stack, runtime.name, priority_classes, store, options)
         for name, service in deployed.items()
     }
 
@@ -93,6 +106,7 @@ def _service(
     stack: Stack,
     mlflow_runtime: pulumi.Output[str],
     priority_classes: Mapping[str, pulumi.Output[str]],
+    store: ArtifactStore | None,
     options: pulumi.ResourceOptions,
 ) -> pulumi.Output[str]:
     cluster = stack.cluster
@@ -103,9 +117,22 @@ def _service(
         pools=stack.gpu_pools,
         priority_classes=priority_classes,
         mlflow_runtime=mlflow_runtime,
+        service_account=store.account(name) if store else None,
     )
     model_service = ModelService(name, args, options)
     Scraping(name, scraping_args(service, cluster), options)
     AlertRules(name, alert_rules_args(service, cluster, stack.alerting), options)
     Dashboards(name, dashboards_args(service, cluster), options)
+    for batch_name, batch in service.batch.items():
+        job = batch_job_args(
+            name,
+            service,
+            batch,
+            stack,
+            priority_classes=priority_classes,
+            service_account=store.batch_account(name) if store else None,
+            secret=store.secret if store else None,
+        )
+        if job:
+            BatchJob(f"{name}-{batch_name}", job, options)
     return model_service.path

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from models.artifact_store import artifact_problems
 from models.base import version_order
 from models.gpu_pool import ExistingPool, placement_problems, pool_problems
 from models.names import inference_service_name
@@ -26,10 +27,10 @@ _LONGEST_HOST_LABEL = 63
 
 def broken_rules(stack: Stack) -> list[tuple[Path, str]]:
     """Returns everything that does not fit together in a stack, with the key path of each."""
-    found = [*_cluster(stack), *_names(stack), *_pools(stack), *_costs(stack)]
+    found = [*_cluster(stack), *_names(stack), *_pools(stack), *_artifacts(stack), *_costs(stack)]
     for name, service in stack.services.items():
         at: Path = ("services", name)
-        for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _quantization):
+        for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _batch, _quantization):
             found += [((*at, *path), what) for path, what in rule(service)]
         found += [((*at, *path), what) for path, what in _gpu(stack, name, service)]
         found += [((*at, *path), what) for path, what in _target(stack, service)]
@@ -60,6 +61,13 @@ def _pools(stack: Stack) -> Found:
     for name, pool in stack.gpu_pools.items():
         for what in pool_problems(stack.cluster.namespace, name, pool, stack.aws):
             yield ("gpuPools", name), what
+
+
+def _artifacts(stack: Stack) -> Found:
+    if stack.artifacts:
+        yield from artifact_problems(
+            stack.artifacts, stack.services, stack.aws, stack.cluster.target
+        )
 
 
 def _costs(stack: Stack) -> Found:
@@ -139,6 +147,11 @@ def _strategy(service: Service) -> Found:
             ("strategy", "kind"),
             f"all-at-once is only for risk: low, this service has risk: {service.risk}",
         )
+
+
+def _batch(service: Service) -> Found:
+    if service.batch and service.runtime.kind != "mlflow":
+        yield ("batch",), "needs runtime kind mlflow, whose server predicts files too"
 
 
 def _quantization(service: Service) -> Found:

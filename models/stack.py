@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from models.alerting import Alerting
+from models.artifact_store import ArtifactStore
 from models.aws import Aws
 from models.base import Declared, DurationSeconds, Name
 from models.calendar import Calendar
@@ -80,6 +81,7 @@ class Stack(Declared):
         aws: the AWS account, for target `eks`, node groups and buckets.
         gpu_pools: nodes with GPUs, by name.
         alerting: who hears of alerts.
+        artifacts: where models lie, and who may read them; access is made elsewhere if absent.
         calendar: when traffic may move.
         cost: what it may cost.
         services: served models, by name.
@@ -89,6 +91,7 @@ class Stack(Declared):
     aws: Aws | None = None
     gpu_pools: dict[Name, GpuPool] = Field(default_factory=dict)
     alerting: Alerting | None = None
+    artifacts: ArtifactStore | None = None
     calendar: Calendar = Field(default_factory=lambda: Calendar.model_validate({}))
     cost: Cost | None = None
     services: dict[Name, Service] = Field(default_factory=dict)
@@ -197,10 +200,14 @@ def _unreadable(error: YAMLError, text: str, file: str) -> Problem:
 def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:
     """Returns the config keys of secrets that a stack names, each with the key path of where."""
     receivers = stack.alerting.receivers if stack.alerting else ()
+    store = stack.artifacts.secret_keys if stack.artifacts else ()
     return [
-        (("alerting", "receivers", at), it.secret_key)
-        for at, it in enumerate(receivers)
-        if it.secret_key is not None
+        *((("artifacts",), key) for key in store),
+        *(
+            (("alerting", "receivers", at), it.secret_key)
+            for at, it in enumerate(receivers)
+            if it.secret_key is not None
+        ),
     ]
 
 

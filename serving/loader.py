@@ -217,27 +217,32 @@ def _typical(feature: Distribution | None) -> float:
     return feature.edges[len(feature.edges) // 2]
 
 
+def store_client() -> Any:
+    """Returns an S3 client for the store that the environment names."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    return boto3.client(
+        "s3",
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("MLFLOW_S3_ENDPOINT_URL"),
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": READ_ATTEMPTS},
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
 def _download(uri: str, folder: Path) -> None:
     parts = urlsplit(uri)
     prefix = parts.path.strip("/") + "/"
     if parts.scheme != "s3" or not parts.netloc or prefix == "/":
         raise ConfigError([Problem("--model_uri", f"{uri} is not of the form s3://bucket/prefix")])
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
-        store = boto3.client(
-            "s3",
-            endpoint_url=os.environ.get("AWS_ENDPOINT_URL")
-            or os.environ.get("MLFLOW_S3_ENDPOINT_URL"),
-            config=Config(
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=READ_TIMEOUT_SECONDS,
-                retries={"mode": "standard", "total_max_attempts": READ_ATTEMPTS},
-                s3={"addressing_style": "path"},
-            ),
-        )
+        store = store_client()
         pages = store.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=prefix)
         for page in pages:
             for item in page.get("Contents", []):
