@@ -124,7 +124,7 @@ def declare_eks_nodes(nodes: Nodes, args: EksNodesArgs, parent: pulumi.Resource)
 
 def _launch_template(
     nodes: Nodes, volume: RootVolumeArgs, parent: pulumi.Resource
-) -> aws.ec2.LaunchTemplate:
+) -> "aws.ec2.LaunchTemplate":
     ebs: aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgsDict = {
         "volume_type": "gp3",
         "volume_size": int(volume["sizeGib"]),

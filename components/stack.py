@@ -85,7 +85,12 @@ def _providers(stack: Stack, root: Path) -> list[pulumi.ProviderResource]:
 def _aws_provider(declared: Aws) -> pulumi.ProviderResource:
     import pulumi_aws as aws  # noqa: PLC0415  most stacks on clusters of one's own have none
 
-    return aws.Provider("aws", region=declared.region, default_tags={"tags": declared.tags})
+    return aws.Provider(
+        "aws",
+        region=declared.region,
+        allowed_account_ids=[declared.account_id] if declared.account_id else None,
+        default_tags={"tags": declared.tags},
+    )
 
 
 def _gpu_pools(stack: Stack, options: pulumi.ResourceOptions) -> dict[str, pulumi.Output[str]]:

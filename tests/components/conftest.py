@@ -51,8 +51,11 @@ class Recording(MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  gRPC's name
         if request.type != "pulumi:pulumi:Stack":
-            assert request.name not in self.registered, f"two resources named {request.name}"
-            self.registered[request.name] = {
+            # Components of one service share its name; two of one type would be one URN.
+            taken = self.registered.get(request.name)
+            assert not taken or taken["type"] != request.type, f"two {request.type} {request.name}"
+            name = f"{request.type} {request.name}" if taken else request.name
+            self.registered[name] = {
                 "type": request.type,
                 "parent": _name(request.parent),
                 "options": _options(request),
