@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import psutil
 import pytest
 from ruamel.yaml import YAML
 from scipy.stats import binomtest
 
+from local.cluster import control
 from local.cluster.kubectl import Kubectl
 from local.cluster.layout import ENDPOINTS, Layout
 from local.processes import marked_processes
@@ -212,31 +214,95 @@ def test_traffic_splits_as_declared_and_only_that_is_counted(canary: Project, ku
     assert after[STABLE] - before[STABLE] == seen["2.0.0"]
 
 
-def test_shadow_traffic_reaches_the_candidate_and_is_not_counted(canary: Project, kubectl: Kubectl):
-    backend = {"name": CANDIDATE, "port": 80}
-    rule = {
-        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-        "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend}}],
-        "backendRefs": [{"name": STABLE, "port": 80}],
-    }
-    route = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "shadow", "namespace": "models"},
-        "spec": {
-            "parentRefs": [{"name": "models", "namespace": "gateway"}],
-            "hostnames": ["shadow.example"],
-            "rules": [rule],
-        },
-    }
-    kubectl.apply([route])
-    time.sleep(3)
-    mirror, own = "httproute/models/shadow/rule/.*mirror.*", SPLIT.format(CANDIDATE)
-    before = (settled(mirror), settled(own))
-    assert answers(canary, 200, host="shadow.example") == {"2.0.0": 200}
-    after = (settled(mirror), settled(own))
-    kubectl.run("delete", "httproute/shadow", "--namespace=models")
-    assert (after[0] - before[0], after[1] - before[1]) == (200, 0)
+@contextlib.contextmanager
+def strategy(project: Project, at_percent: int, **declared: object) -> Generator[None]:
+    """The service by another strategy for a while, its candidate at a percentage."""
+    text = project.file.read_text()
+    with edited(project) as service:
+        service["strategy"] = declared
+        at = datetime.now(UTC).isoformat()
+        service["rollout"]["moves"].append({"percent": at_percent, "at": at})
+    project.up()
+    yield
+    project.file.write_text(text)
+    project.up()
+
+
+def test_shadow_traffic_reaches_the_candidate_and_is_not_counted(canary: Project):
+    mirror, own = "httproute/models/biopsy/rule/.*mirror.*", SPLIT.format(CANDIDATE)
+    with strategy(canary, 0, kind="shadow", mirror=50):
+        time.sleep(3)
+        before = (settled(mirror), settled(own))
+        assert answers(canary, 400) == {"2.0.0": 400}
+        after = (settled(mirror), settled(own))
+    assert after[1] == before[1]
+    assert binomtest(int(after[0] - before[0]), 400, 0.5).pvalue > 1e-4
+
+
+def test_an_ab_test_splits_by_user_and_counts_each_arm(canary: Project):
+    arms = (SPLIT.format(STABLE), SPLIT.format(CANDIDATE))
+    with strategy(canary, 25, kind="ab-test", percent=25, header="x-bucket"):
+        time.sleep(3)
+        before = [settled(arm) for arm in arms]
+        for bucket in range(100):
+            version = "2.1.0" if bucket < 25 else "2.0.0"
+            assert answers(canary, 2, **{"x-bucket": str(bucket)}) == {version: 2}
+        assert answers(canary, 20) == {"2.0.0": 20}
+        assert answers(canary, 20, **{"x-bucket": "no number"}) == {"2.0.0": 20}
+        assert [settled(arm) - was for arm, was in zip(arms, before, strict=True)] == [190, 50]
+
+
+def test_blue_green_switches_everything_and_back(canary: Project):
+    with strategy(canary, 0, kind="blue-green"):
+        assert answers(canary, 50) == {"2.0.0": 50}
+        assert answers(canary, 5, **{VERSION_HEADER: "2.1.0"}) == {"2.1.0": 5}
+        with strategy(canary, 100, kind="blue-green"):
+            time.sleep(1)
+            assert answers(canary, 50) == {"2.1.0": 50}
+        time.sleep(1)
+        assert answers(canary, 50) == {"2.0.0": 50}
+
+
+def test_files_are_predicted_by_the_version_that_serves(canary: Project, kubectl: Kubectl):
+    content = json.loads((canary.home.path / "rows.json").read_text())
+    names, rows = content["columns"], content["rows"][:60]
+    store = batch_store()
+    for number in range(3):
+        lines = [",".join(names), *(",".join(map(str, row)) for row in rows[number::3])]
+        body = "\n".join(lines).encode()
+        store.put_object(Bucket="mlflow", Key=f"batch/in/{number}.csv", Body=body)
+    text = canary.file.read_text()
+    with edited(canary) as service:
+        declared = {"input": "s3://mlflow/batch/in", "output": "s3://mlflow/batch/out"}
+        service["batch"] = {"scores": {**declared, "format": "csv", "parallelism": 2}}
+    canary.up()
+    (job,) = kubectl.get("jobs", "--namespace=models")["items"]
+    name = job["metadata"]["name"]
+    kubectl.wait("Complete", f"job/{name}", "models")
+    canary.file.write_text(text)
+    canary.up()
+    shards = [
+        json.loads(store.get_object(Bucket="mlflow", Key=key)["Body"].read())
+        for key in (f"batch/out/{name}/_manifest-{shard}.json" for shard in range(2))
+    ]
+    assert [len(shard["files"]) for shard in shards] == [2, 1]
+    assert sum(shard["rows"] for shard in shards) == 60
+    assert {shard["version"] for shard in shards} == {"2.0.0"}
+    answer = store.get_object(Bucket="mlflow", Key=f"batch/out/{name}/0.csv")["Body"].read()
+    header, first, *_ = answer.decode().splitlines()
+    assert header.endswith(",prediction")
+    assert first.rsplit(",", 1)[1] in {"0", "1"}
+
+
+def batch_store() -> Any:
+    given = control.environment()
+    return boto3.client(
+        "s3",
+        endpoint_url=ENDPOINTS["store"],
+        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    )
 
 
 def test_no_request_fails_while_weights_move(canary: Project, kubectl: Kubectl):

@@ -86,9 +86,8 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else():
         " credentials: {accessKeySecret: s3Access, secretKeySecret: s3Secret},"
         " prefixes: {fraud: a}}"
     )
-    secrets = "\n".join(
-        f"  modelramp:{it}: {{secure: x}}" for it in ("hookUrl", "s3Access", "s3Secret")
-    )
+    keys = ("hookUrl", "s3Access", "s3Secret")
+    secrets = "\n".join(f"  modelramp:{key}: {{secure: x}}" for key in keys)
     text = (
         LOCAL.replace("{target: embedded,", "{target: cluster, prometheus: http://p,")
         .replace("config:", f"config:\n  {alerting}\n  {store}\n{secrets}")
