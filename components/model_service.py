@@ -287,7 +287,8 @@ def _facts(name: str, args: ModelServiceArgs) -> dict[str, str]:
         "previous": args.get("previous"),
         "risk": args["risk"],
         "strategy": args["strategy"]["kind"],
-        "moves": json.dumps(args["moves"]),
+        # Hosts of other languages hand integers over as floats.
+        "moves": json.dumps([{**it, "percent": int(it["percent"])} for it in args["moves"]]),
     }
     return {f"{API_PREFIX}/{key}": value for key, value in facts.items() if value is not None}
 

@@ -215,6 +215,16 @@ _PULUMI_VERSION = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 _PROMETHEUS_VERSION = "3.16.0"
 
 
+def _pulumi_release(*members: str) -> Release:
+    return Release(
+        url="https://github.com/pulumi/pulumi/releases/download/v{version}/pulumi-v{version}-{os}-{arch}.tar.gz",
+        members=members,
+        os_names=_UNIX,
+        arch_names={"x64": "x64", "arm64": "arm64"},
+        sha256=_PULUMI_SHA256,
+    )
+
+
 def _prometheus_release(program: str) -> Release:
     return Release(
         url="https://github.com/prometheus/prometheus/releases/download/v{version}/prometheus-{version}.{os}-{arch}.tar.gz",
@@ -233,17 +243,25 @@ TOOLS: Mapping[str, Tool] = {
             version="3.259.0",
             oldest=(3, 226),
             version_arguments=("version",),
-            release=Release(
-                url="https://github.com/pulumi/pulumi/releases/download/v{version}/pulumi-v{version}-{os}-{arch}.tar.gz",
-                members=("pulumi", "pulumi-language-python*", "pulumi-analyzer-policy*"),
-                os_names=_UNIX,
-                arch_names={"x64": "x64", "arm64": "arm64"},
-                sha256=_PULUMI_SHA256,
-            ),
+            release=_pulumi_release("pulumi", "pulumi-language-python*", "pulumi-analyzer-policy*"),
             go=GoModule(
                 folder="pulumi",
                 package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
                 ldflags=f"-s -w -X {_PULUMI_VERSION}={{version}}",
+            ),
+        ),
+        # For the examples in other languages. Where they are built, the one for TypeScript is a
+        # stand-in that only writes SDKs.
+        Tool(
+            name="pulumi-language-yaml",
+            version="3.259.0",
+            oldest=None,
+            programs=("pulumi-language-nodejs",),
+            release=_pulumi_release("pulumi-language-yaml", "pulumi-language-nodejs"),
+            go=GoModule(
+                folder="pulumi-languages",
+                package="github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+                others={"pulumi-language-nodejs": "modelramp/local/go/pulumi-languages/nodejs"},
             ),
         ),
         # The provider is no command of its own, but it is fetched in the same way.
