@@ -11,10 +11,11 @@ from local.cluster.images import REGISTRY
 from local.cluster.layout import NODE_LABEL
 from local.doctor.findings import Finding, Requirement, Unreadable
 from local.doctor.reading import Cluster, Object
+from models.artifact_store import ArtifactStore, S3CompatibleStore
 from models.names import SERVICE_LABEL
 from models.stack import Stack
 
-_ACCOUNT = "default"  # our InferenceServices name no other
+_ACCOUNT = "default"  # our InferenceServices name no other, without `artifacts` in the stack
 _SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  the name, not the key
 _ENDPOINT = "serving.kserve.io/s3-endpoint"
 _ROLE = "eks.amazonaws.com/role-arn"
@@ -23,8 +24,8 @@ CREDENTIALS = Requirement(
     "namespace",
     "artifact credentials",
     "pods fetch their model from S3 when they start",
-    "name a Secret with KServe's S3 annotations under `secrets` of the ServiceAccount default, or "
-    "give that a role; see docs/clusters.md#artifacts",
+    "declare modelramp:artifacts; or name a Secret with KServe's S3 annotations under `secrets` of "
+    "the ServiceAccount default, or give that a role; see docs/clusters.md#artifacts",
 )
 IMAGE = Requirement(
     "namespace",
@@ -62,9 +63,12 @@ class Room:
 def checks(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
     """Checks the namespace of the models."""
     namespace = stack.cluster.namespace
-    account = cluster.get("v1", "ServiceAccount", _ACCOUNT, namespace)
     nodes = cluster.list("v1", "Node")
-    yield credentials(account, _key_names(cluster, account, namespace), on_eks=_is_eks(nodes))
+    if stack.artifacts:
+        yield declared_credentials(cluster, stack.artifacts, namespace)
+    else:
+        account = cluster.get("v1", "ServiceAccount", _ACCOUNT, namespace)
+        yield credentials(account, _key_names(cluster, account, namespace), on_eks=_is_eks(nodes))
     yield image(stack.cluster.server_image, nodes)
     yield capacity(nodes, cluster.list("v1", "Pod"), stack)
 
@@ -89,6 +93,21 @@ def _is_eks(nodes: list[Object] | Unreadable) -> bool:
     return not isinstance(nodes, Unreadable) and any(
         node["spec"].get("providerID", "").startswith("aws://") for node in nodes
     )
+
+
+def declared_credentials(cluster: Cluster, store: ArtifactStore, namespace: str) -> Finding:
+    """Says what of a declared store's access is not made by the stack itself."""
+    name = store.existing_secret if isinstance(store, S3CompatibleStore) else None
+    if name is None:
+        return CREDENTIALS.ok("made by the stack: modelramp:artifacts")
+    secret = cluster.get("v1", "Secret", name, namespace)
+    if isinstance(secret, Unreadable):
+        return CREDENTIALS.unreadable(secret)
+    if secret is None:
+        return CREDENTIALS.missing(f"no Secret {name}, which modelramp:artifacts names")
+    if _SECRET_KEY not in secret.get("data", {}):
+        return CREDENTIALS.wrong(f"no {_SECRET_KEY} in Secret {name}")
+    return CREDENTIALS.ok(f"Secret {name}, named by modelramp:artifacts")
 
 
 def credentials(

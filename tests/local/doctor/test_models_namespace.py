@@ -7,8 +7,8 @@ import pytest
 
 from local.doctor import models_namespace
 from local.doctor.findings import Finding, State
-from models.stack import Stack
-from tests.local.doctor.fakes import FakeCluster, by_name, stack
+from models.stack import Stack, parse_stack
+from tests.local.doctor.fakes import STACK, FakeCluster, by_name, stack
 
 
 def checked(cluster: FakeCluster, declared: Stack | None = None) -> dict[str, Finding]:
@@ -73,6 +73,32 @@ def test_a_role_of_aws_will_do_and_one_bound_outside_cannot_be_seen():
     found = checked(cluster)["artifact credentials"]
     assert found.state is State.OK
     assert "arn:" not in found.saw
+
+
+STORE = (
+    "config:\n  modelramp:artifacts: {provider: s3-compatible, bucket: models,"
+    " endpoint: http://store:7070, prefixes: {biopsy: a}, %s}"
+)
+
+
+def test_a_declared_store_makes_its_own_access_but_for_a_secret_of_others():
+    def found(cluster: FakeCluster, how: str):
+        text = STACK.replace("s3://m/", "s3://models/a/").replace("config:", STORE % how)
+        secrets = "".join(f"  modelramp:{it}: {{secure: x}}\n" for it in ("key", "other"))
+        declared = parse_stack(text + secrets, "Pulumi.x.yaml")
+        return checked(cluster, declared)["artifact credentials"]
+
+    keys = "credentials: {accessKeySecret: key, secretKeySecret: other}"
+    assert found(FakeCluster(), keys).state is State.OK
+    cluster = FakeCluster()
+    named = "existingSecret: artifacts"
+    assert found(cluster, named).state is State.OK
+    cluster.one("Secret", "artifacts")["data"].pop("AWS_SECRET_ACCESS_KEY")
+    assert found(cluster, named).state is State.WRONG
+    cluster.remove("Secret")
+    assert found(cluster, named).state is State.MISSING
+    cluster.denied.add("Secret")
+    assert found(cluster, named).state is State.UNKNOWN
 
 
 def test_an_image_that_no_node_has_may_still_be_pulled():
