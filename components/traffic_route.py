@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 from components.pods import GRPC_PORT
 from models.base import format_duration
-from models.names import NO_VERSION, VERSION_HEADER, predictor_name
+from models.names import BACKEND_HEADER, NO_VERSION, VERSION_HEADER, predictor_name
 
 HTTP_SERVICE_PORT = 80
 BUCKETS = 100
@@ -25,13 +25,14 @@ class StrategyArgs(TypedDict):
 
 
 class Split(TypedDict):
-    """What a route has to know of a model service."""
+    """What a route has to know of a model service; `traced`: the gateway names the version."""
 
     name: str
     percents: dict[str, int]
     stable: str
     candidate: str | None
     strategy: StrategyArgs
+    traced: bool
 
 
 def http_route(
@@ -105,10 +106,21 @@ def _rewrite(prefix: str) -> dict[str, Any]:
     return {"type": "URLRewrite", "urlRewrite": {"path": path}}
 
 
+def _trace() -> dict[str, Any]:
+    """Has the gateway say which backend answered.
+
+    It is Envoy that replaces the text, per answer; on each backend a filter of its own would say
+    the version itself, but Envoy Gateway then no longer counts versions apart.
+    """
+    headers = [{"name": BACKEND_HEADER, "value": "%UPSTREAM_CLUSTER%"}]
+    return {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": headers}}
+
+
 def _rules(
     split: Split, matches: Sequence[dict[str, Any]], filters: list[dict[str, Any]], port: int
 ) -> list[dict[str, Any]]:
     name, stable, candidate = split["name"], split["stable"], split["candidate"]
+    filters = [*filters, *([_trace()] if split["traced"] else [])]
     under_test = [version for version in (stable, candidate) if version]
     weights = {version: int(split["percents"][version]) for version in under_test}
 

@@ -14,6 +14,9 @@ VERSION_LABEL: Final = "model-version"
 VERSION_HEADER: Final = "x-model-version"
 """A request with this header goes to that version, past the split; every answer carries it."""
 
+BACKEND_HEADER: Final = "x-model-backend"
+"""Answers of servers that are not ours carry it: the backend's name, which holds the version."""
+
 NO_VERSION: Final = "none"
 """Value of that header which no request has: see the route of `components.model_service`."""
 

@@ -28,7 +28,7 @@ from local.cluster import control
 from local.cluster.kubectl import Kubectl
 from local.cluster.layout import ENDPOINTS, Layout
 from local.processes import marked_processes
-from models.names import NO_VERSION, VERSION_HEADER
+from models.names import BACKEND_HEADER, NO_VERSION, VERSION_HEADER
 from models.stack import load_stack
 from rollout.stack_file import start_rollout
 from tests.cluster.machine import machine_settings
@@ -263,10 +263,40 @@ def test_blue_green_switches_everything_and_back(canary: Project):
         assert answers(canary, 50) == {"2.0.0": 50}
 
 
+def test_an_image_of_ones_own_is_served_counted_and_its_answers_traced(canary: Project):
+    text = canary.file.read_text()
+    with edited_services(canary) as services:
+        served = copy.deepcopy(services["biopsy"])
+        served["rollout"] = {"stable": "2.0.0"}
+        served["runtime"] = {
+            "kind": "custom",
+            "protocol": "v1",
+            "readyPath": "/v2/health/ready",
+            "image": "modelramp.local/server:dev",
+            "cpu": "100m",
+            "memory": "768Mi",
+            "args": ["--model_name=own", "--model_version=of-its-own"],
+        }
+        del served["slo"]["accuracy"]
+        served.pop("alerts", None)
+        served["versions"] = {"2.0.0": copied("own", served["versions"]["2.0.0"])}
+        services["own"] = served
+    canary.up()
+    backend = "service/models/own-v2-0-0-predictor/80/http"
+    before = settled(backend)
+    url = f"{ENDPOINTS['gateway']}/v1/models/own:predict"
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        seen = [client.post(url, json=body(canary)).raise_for_status() for _ in range(30)]
+    assert {it.headers[BACKEND_HEADER] for it in seen} == {backend}
+    assert settled(backend) - before == 30
+    canary.file.write_text(text)
+    canary.up()
+
+
 def test_files_are_predicted_by_the_version_that_serves(canary: Project, kubectl: Kubectl):
     content = json.loads((canary.home.path / "rows.json").read_text())
     names, rows = content["columns"], content["rows"][:60]
-    store = batch_store()
+    store = artifact_store()
     for number in range(3):
         lines = [",".join(names), *(",".join(map(str, row)) for row in rows[number::3])]
         body = "\n".join(lines).encode()
@@ -294,7 +324,17 @@ def test_files_are_predicted_by_the_version_that_serves(canary: Project, kubectl
     assert first.rsplit(",", 1)[1] in {"0", "1"}
 
 
-def batch_store() -> Any:
+def copied(service: str, version: dict[str, str]) -> dict[str, str]:
+    """Returns a version whose artifact lies in the folder of another service."""
+    store, (_, _, bucket, folder) = artifact_store(), version["uri"].split("/", 3)
+    for it in store.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/")["Contents"]:
+        key = it["Key"].replace(folder, f"{service}/copy", 1)
+        content = store.get_object(Bucket=bucket, Key=it["Key"])["Body"].read()
+        store.put_object(Bucket=bucket, Key=key, Body=content)
+    return {**version, "uri": f"s3://{bucket}/{service}/copy"}
+
+
+def artifact_store() -> Any:
     given = control.environment()
     return boto3.client(
         "s3",
@@ -347,7 +387,12 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
     with edited_services(canary) as services:
         service = services["biopsy"]
         # Another service, new in the same `up`.
-        services["second"] = {**copy.deepcopy(service), "rollout": {"stable": "2.0.0"}}
+        second = copied("second", service["versions"]["2.0.0"])
+        services["second"] = {
+            **copy.deepcopy(service),
+            "rollout": {"stable": "2.0.0"},
+            "versions": {"2.0.0": second},
+        }
         # The artifact is not what the registry said: the server refuses it.
         entry = {**service["versions"].pop("2.1.0"), "digest": f"sha256:{'0' * 64}"}
         service["versions"]["2.2.0"] = entry
