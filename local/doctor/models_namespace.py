@@ -27,6 +27,18 @@ CREDENTIALS = Requirement(
     "declare modelramp:artifacts; or name a Secret with KServe's S3 annotations under `secrets` of "
     "the ServiceAccount default, or give that a role; see docs/clusters.md#artifacts",
 )
+CALLERS = Requirement(
+    "namespace",
+    "callers",
+    "a NetworkPolicy lets in the namespaces in modelramp:cluster.callers, and no other",
+    "name the namespaces of the gateway's proxies and of Prometheus: modelramp:cluster.callers",
+)
+_CALLING = {
+    "gateway.envoyproxy.io/owning-gateway-name": "Envoy",
+    "app.kubernetes.io/name=prometheus": "Prometheus",
+}
+"""Labels of the pods that have to talk to models."""
+
 IMAGE = Requirement(
     "namespace",
     "server image",
@@ -69,6 +81,10 @@ def checks(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
     else:
         account = cluster.get("v1", "ServiceAccount", _ACCOUNT, namespace)
         yield credentials(account, _key_names(cluster, account, namespace), on_eks=_is_eks(nodes))
+    yield callers(
+        {who: cluster.list("v1", "Pod", labels=label) for label, who in _CALLING.items()},
+        stack.cluster.callers,
+    )
     yield image(stack.cluster.server_image, nodes)
     yield capacity(nodes, cluster.list("v1", "Pod"), stack)
 
@@ -148,6 +164,24 @@ def credentials(
     if secrets:
         return CREDENTIALS.wrong(f"no {_SECRET_KEY} in Secret {', '.join(secrets)}")
     return CREDENTIALS.missing(f"ServiceAccount {_ACCOUNT} names no Secret and has no role")
+
+
+def callers(pods: Mapping[str, list[Object] | Unreadable], allowed: Sequence[str]) -> Finding:
+    """Says whether everyone who has to talk to the models is let in.
+
+    Args:
+        pods: of each caller, by who it is.
+        allowed: the declared namespaces.
+    """
+    outside: set[str] = set()
+    for who, found in pods.items():
+        if isinstance(found, Unreadable):
+            return CALLERS.unreadable(found)
+        namespaces = {it["metadata"]["namespace"] for it in found}
+        outside |= {f"{who} in {name}" for name in namespaces.difference(allowed)}
+    if outside:
+        return CALLERS.wrong(f"not let in: {', '.join(sorted(outside))}")
+    return CALLERS.ok(f"let in: {', '.join(allowed)}")
 
 
 def image(declared: str, nodes: list[Object] | Unreadable) -> Finding:

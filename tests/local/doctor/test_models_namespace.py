@@ -101,6 +101,28 @@ def test_a_declared_store_makes_its_own_access_but_for_a_secret_of_others():
     assert found(cluster, named).state is State.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("labels", "namespace", "state", "saw"),
+    [
+        ("gateway.envoyproxy.io/owning-gateway-name: models", "edge", State.WRONG, "Envoy in edge"),
+        ("app.kubernetes.io/name: prometheus", "metrics", State.WRONG, "Prometheus in metrics"),
+        ("app.kubernetes.io/name: prometheus", "monitoring", State.OK, "monitoring"),
+        ("app.kubernetes.io/name: grafana", "elsewhere", State.OK, "monitoring"),
+    ],
+)
+def test_whoever_talks_to_models_is_let_in(labels: str, namespace: str, state: State, saw: str):
+    cluster = FakeCluster()
+    cluster.add(
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: {namespace},"
+        f" labels: {{{labels}}}}}, spec: {{containers: []}}, status: {{phase: Running}}}}"
+    )
+    found = checked(cluster)["callers"]
+    assert found.state is state
+    assert saw in found.saw
+    cluster.denied.add("Pod")
+    assert checked(cluster)["callers"].state is State.UNKNOWN
+
+
 def test_an_image_that_no_node_has_may_still_be_pulled():
     cluster = FakeCluster()
     declared = stack("modelramp.local/server:dev", "registry.example.com/server:1")
@@ -191,7 +213,7 @@ def test_a_service_without_a_rollout_needs_no_room():
         ("ServiceAccount", {"artifact credentials"}),
         ("Secret", {"artifact credentials"}),
         ("Node", {"server image", "capacity"}),
-        ("Pod", {"capacity"}),
+        ("Pod", {"callers", "capacity"}),
     ],
 )
 def test_what_cannot_be_read_is_not_known(kind: str, names: set[str]):
