@@ -10,14 +10,9 @@ from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
 from components.gpu_placement import GpuPlacementArgs, gpu_resources, pod_fields, pod_labels
 from components.pods import container_security, scratch_mount, scratch_volume
-from models.names import API_PREFIX
+from models.names import API_PREFIX, BATCH_BAD_INPUT, LONGEST_BATCH_NAME
 
 BATCH_LABEL = f"{API_PREFIX}/batch"
-BAD_INPUT = 3
-"""Exit code of `serving.batch` where another try would end the same way."""
-
-_LONGEST_JOB_NAME = 52
-"""Of a CronJob, which adds the time to it."""
 
 
 class StoreKeysArgs(TypedDict):
@@ -76,7 +71,7 @@ class BatchJobArgs(TypedDict):
     """Of a pod that fails."""
 
     keepFinishedSeconds: float
-    """How long a finished run can be looked at."""
+    """How long a finished run of a schedule can be looked at."""
 
     schedule: NotRequired[str]
     """When, in cron syntax; once, if absent."""
@@ -130,7 +125,10 @@ class BatchJob(pulumi.ComponentResource):
                 "annotations": {"pulumi.com/skipAwait": "true"},
             },
             spec=_cron_spec(args, job) if scheduled else job,
-            opts=pulumi.ResourceOptions(parent=self),
+            # A Job that has run is not run again because, say, pods are to be larger from now on.
+            opts=pulumi.ResourceOptions(
+                parent=self, ignore_changes=None if scheduled else ["spec"]
+            ),
         )
         self.job_name = pulumi.Output.from_input(in_cluster)
         self.register_outputs({"jobName": self.job_name})
@@ -139,8 +137,8 @@ class BatchJob(pulumi.ComponentResource):
 def _validate(name: str, args: BatchJobArgs) -> None:
     """Raises `InputPropertiesError` with everything that is wrong."""
     found: list[tuple[str, str]] = []
-    if len(name) > _LONGEST_JOB_NAME - 9:
-        found.append(("name", f"must be at most {_LONGEST_JOB_NAME - 9} letters"))
+    if len(name) > LONGEST_BATCH_NAME:
+        found.append(("name", f"must be at most {LONGEST_BATCH_NAME} letters"))
     if args["format"] not in ("parquet", "csv", "jsonl"):
         found.append(("format", "must be parquet, csv or jsonl"))
     found += [
@@ -196,7 +194,12 @@ def _job_spec(name: str, args: BatchJobArgs) -> dict[str, Any]:
         "parallelism": pods,
         "backoffLimitPerIndex": int(args["retries"]),
         "activeDeadlineSeconds": int(args["timeoutSeconds"]),
-        "ttlSecondsAfterFinished": int(args["keepFinishedSeconds"]),
+        # Without a schedule it stays: `up --refresh` would run again what is gone.
+        **(
+            {"ttlSecondsAfterFinished": int(args["keepFinishedSeconds"])}
+            if "schedule" in args
+            else {}
+        ),
         "podFailurePolicy": {
             "rules": [
                 {
@@ -204,7 +207,7 @@ def _job_spec(name: str, args: BatchJobArgs) -> dict[str, Any]:
                     "onExitCodes": {
                         "containerName": "batch",
                         "operator": "In",
-                        "values": [BAD_INPUT],
+                        "values": [BATCH_BAD_INPUT],
                     },
                 }
             ]

@@ -156,6 +156,25 @@ def annotations(runtime: RuntimeArgs, mode: str, ready_timeout_seconds: float) -
     }
 
 
+def knative_predictor(
+    service: str, version: str, declared: ModelVersionArgs, runtime: RuntimeArgs
+) -> dict[str, Any]:
+    """Returns `spec.predictor` where KServe hands it to Knative, which takes less of a pod.
+
+    Knative spreads pods by itself, and refuses a second port (its validation of revisions).
+    """
+    fields = predictor(service, version, declared, runtime)
+    del fields["topologySpreadConstraints"]
+    if "autoScaling" in fields:
+        del fields["autoScaling"]
+        target = max(1, round(runtime["scaling"]["target"])) if "scaling" in runtime else 1
+        fields |= {"scaleMetric": "rps", "scaleTarget": target}
+    for container in [fields.get("model"), *fields.get("containers", [])]:
+        if container and "ports" in container:
+            container["ports"] = container["ports"][:1]
+    return {**fields, "timeout": max(1, round(runtime["timeoutSeconds"]))}
+
+
 def predictor(
     service: str, version: str, declared: ModelVersionArgs, runtime: RuntimeArgs
 ) -> dict[str, Any]:
@@ -269,7 +288,8 @@ def _env(
 def _ports(runtime: RuntimeArgs) -> list[dict[str, Any]]:
     """Returns the container's ports; KServe serves the first one at port 80."""
     metrics_port = SERVERS[cast("Kind", runtime["kind"])].metrics_port
-    ports = [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}]
+    # Of all names, Knative takes only this one for HTTP/1.
+    ports = [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}]
     if "grpcHostname" in runtime:
         # By this name KServe says that the port speaks HTTP/2.
         ports.append({"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"})

@@ -12,6 +12,7 @@ from components.inference_service import (
     ModelVersionArgs,
     RuntimeArgs,
     annotations,
+    knative_predictor,
     predictor,
 )
 from components.pods import (
@@ -152,6 +153,12 @@ class ModelService(pulumi.ComponentResource):
             if "grpcHostname" in runtime:
                 spec = grpc_route(_split(name, args), args["gateway"], runtime["grpcHostname"])
                 routes["grpc"] = ("GRPCRoute", spec)
+            declare(
+                "callers",
+                ("networking.k8s.io/v1", "NetworkPolicy"),
+                {"name": name},
+                let_in(name, args["callers"], _ports(runtime)),
+            )
             # Weights move only when every version is Ready.
             moved = [
                 declare(
@@ -163,12 +170,6 @@ class ModelService(pulumi.ComponentResource):
                 )
                 for role, (kind, spec) in routes.items()
             ]
-        declare(
-            "callers",
-            ("networking.k8s.io/v1", "NetworkPolicy"),
-            {"name": name},
-            let_in(name, args["callers"], _ports(runtime)),
-        )
         # Written after the weights: the judge believes this series, not the file.
         declare(
             "declared",
@@ -203,8 +204,7 @@ def _knative_service(name: str, args: ModelServiceArgs) -> tuple[dict[str, Any],
     """
     candidate = args.get("candidate")
     newest = candidate or args["stable"]
-    spec = predictor(name, newest, args["versions"][newest], args["runtime"])
-    spec["timeout"] = max(1, round(args["runtime"]["timeoutSeconds"]))
+    spec = knative_predictor(name, newest, args["versions"][newest], args["runtime"])
     if candidate:
         spec["canaryTrafficPercent"] = int(args["versions"][candidate]["percent"])
     metadata = {

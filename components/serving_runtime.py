@@ -33,7 +33,7 @@ class MlflowRuntime(pulumi.ComponentResource):
             "name": "kserve-container",
             "image": args["image"],
             "args": ["--model_dir=/mnt/models", "--http_port=8080"],
-            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+            "ports": [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}],
             # Whoever asks why a pod does not start gets the server's last words.
             "terminationMessagePolicy": "FallbackToLogsOnError",
             **probes("/v2/health/ready", "/v2/health/live"),

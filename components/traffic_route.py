@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 from components.pods import GRPC_PORT
-from models.base import format_duration
 from models.names import BACKEND_HEADER, NO_VERSION, VERSION_HEADER, predictor_name
 
 HTTP_SERVICE_PORT = 80
@@ -81,8 +80,11 @@ def openai_paths(name: str) -> list[dict[str, Any]]:
 
 
 def request_timeout(seconds: float) -> str:
-    """Returns a time-out as the Gateway API writes it: whole milliseconds."""
-    return format_duration(round(seconds * 1000) / 1000)
+    """Returns a time-out as the Gateway API writes it (GEP-2257): no days, five digits a part."""
+    milliseconds = round(seconds * 1000)
+    whole, rest = divmod(milliseconds, 1000)
+    parts = {"h": whole // 3600, "m": whole // 60 % 60, "s": whole % 60, "ms": rest}
+    return "".join(f"{count}{unit}" for unit, count in parts.items() if count) or "0s"
 
 
 def bucket_pattern(percent: int) -> str:

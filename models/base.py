@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+LONGEST_SECONDS = 10 * 365 * 86400.0
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_TEXT = Annotated[str, Field(pattern=r"^(\d+(ms|s|m|h|d))+$", examples=["30s", "15m"])]
 _SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+)*")
@@ -34,7 +35,10 @@ def parse_duration(value: object) -> object:
         return value
     if not re.fullmatch(f"(?:{_DURATION.pattern})+", value):
         raise ValueError(f"{value!r} is no duration; write it as 30s, 15m, 24h or 7d")
-    return sum(int(count) * _UNIT_SECONDS[unit] for count, unit in _DURATION.findall(value))
+    seconds = sum(int(count) * _UNIT_SECONDS[unit] for count, unit in _DURATION.findall(value))
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"{value!r} is longer than ten years")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

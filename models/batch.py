@@ -9,7 +9,7 @@ from pydantic import Field
 from models.base import Declared, DurationSeconds
 from models.calendar import TimeZone
 
-S3Prefix = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
+S3Prefix = Annotated[str, Field(pattern=r"^s3://[^/]+(/[^/]+)+$")]
 
 
 class BatchPrediction(Declared):
@@ -26,7 +26,7 @@ class BatchPrediction(Declared):
         chunk_rows: rows that are predicted at a time.
         timeout_seconds: a run that takes longer is ended.
         retries: of a pod that fails.
-        keep_finished_seconds: how long a finished run can be looked at.
+        keep_finished_seconds: how long a finished run of a schedule can be looked at.
     """
 
     input: S3Prefix

@@ -5,6 +5,7 @@ A move to 0 is always allowed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from models.base import Declared
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_CLOCK = r"^\d{2}:\d{2}(:\d{2})?$"
 _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -29,8 +31,8 @@ def _time_zone(value: str) -> str:
 
 
 def _clock(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError('a time of day is a quoted string such as "09:30"')  # noqa: TRY004
+    if not isinstance(value, str) or not re.fullmatch(_CLOCK, value):
+        raise ValueError('a time of day is a quoted string such as "09:30"')
     return value
 
 
@@ -39,9 +41,7 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 Clock = Annotated[
     time,
-    BeforeValidator(
-        _clock, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{2}:\d{2}(:\d{2})?$")]
-    ),
+    BeforeValidator(_clock, json_schema_input_type=Annotated[str, Field(pattern=_CLOCK)]),
 ]
 """A time of day, without a zone."""
 

@@ -23,6 +23,12 @@ NO_VERSION: Final = "none"
 MLFLOW_RUNTIME: Final = "modelramp-mlflow"
 """Name of the KServe ServingRuntime that runs `serving/`."""
 
+LONGEST_BATCH_NAME: Final = 43
+"""A CronJob's name has at most 52 letters, of which nine are for a fingerprint."""
+
+BATCH_BAD_INPUT: Final = 3
+"""Exit code of a batch prediction where another try would end the same way."""
+
 DECLARED_PERCENT: Final = "modelramp:declared_percent"
 """Recording rule: the traffic percentage that is really declared, by service and version."""
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from models.artifact_store import artifact_problems
+from models.artifact_store import S3CompatibleStore, artifact_problems
 from models.base import version_order
 from models.gpu_pool import ExistingPool, placement_problems, pool_problems
-from models.names import inference_service_name
+from models.names import LONGEST_BATCH_NAME, inference_service_name
 from models.runtime import Runtime
 from models.service import Service
 from models.strategy import AllAtOnce
@@ -28,6 +28,7 @@ _LONGEST_HOST_LABEL = 63
 def broken_rules(stack: Stack) -> list[tuple[Path, str]]:
     """Returns everything that does not fit together in a stack, with the key path of each."""
     found = [*_cluster(stack), *_names(stack), *_pools(stack), *_artifacts(stack), *_costs(stack)]
+    found += [*_batch_names(stack), *_batch_store(stack)]
     for name, service in stack.services.items():
         at: Path = ("services", name)
         for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _batch, _quantization):
@@ -152,6 +153,39 @@ def _strategy(service: Service) -> Found:
 def _batch(service: Service) -> Found:
     if service.batch and service.runtime.kind != "mlflow":
         yield ("batch",), "needs runtime kind mlflow, whose server predicts files too"
+    for name, batch in service.batch.items():
+        source, target = f"{batch.input}/", f"{batch.output}/"
+        if source.startswith(target) or target.startswith(source):
+            yield (
+                ("batch", name, "output"),
+                f"{batch.output} and the input lie in each other: the next run would read results",
+            )
+
+
+def _batch_names(stack: Stack) -> Found:
+    """The name of a Job is made of two names."""
+    seen: dict[str, str] = {}
+    for service_name, service in stack.services.items():
+        for batch in service.batch:
+            at, name = ("services", service_name, "batch", batch), f"{service_name}-{batch}"
+            if len(name) > LONGEST_BATCH_NAME:
+                yield at, f"{name} is longer than {LONGEST_BATCH_NAME}; take a shorter name"
+            if name in seen:
+                yield at, f"becomes {name}, as does one of {seen[name]}"
+            seen[name] = service_name
+
+
+def _batch_store(stack: Stack) -> Found:
+    store = stack.artifacts
+    if not isinstance(store, S3CompatibleStore):
+        return
+    plain = store.verify_tls and store.path_style and store.ca_config_map is None
+    for name, service in stack.services.items():
+        if service.batch and not plain:
+            yield (
+                ("services", name, "batch"),
+                "needs a store with pathStyle: true, verifyTls: true and no caConfigMap",
+            )
 
 
 def _quantization(service: Service) -> Found:
@@ -204,6 +238,13 @@ def _target(stack: Stack, service: Service) -> Found:
         yield (
             ("strategy", "kind"),
             f"{service.strategy.kind} needs mode: standard; Knative has neither mirror nor header",
+        )
+    if cluster.mode == "knative" and runtime.gpu:
+        yield ("runtime", "gpu"), "needs mode: standard; Knative takes no placement of pods"
+    if cluster.mode == "knative" and runtime.scaling and runtime.scaling.metric != "requests":
+        yield (
+            ("runtime", "scaling", "metric"),
+            f"with mode: knative it must be requests, not {runtime.scaling.metric}",
         )
     if cluster.mode == "knative" and runtime.grpc:
         yield ("runtime", "grpc"), "needs mode: standard, with a GRPCRoute"

@@ -224,7 +224,7 @@ class Runtime(Declared):
     replicas: int = Field(1, ge=1)
     scaling: Scaling | None = None
     batching: Batching | None = None
-    timeout_seconds: DurationSeconds = Field(30.0, alias="timeout")
+    timeout_seconds: DurationSeconds = Field(30.0, alias="timeout", le=86400.0)
     cpu: Cpu = "1"
     cpu_limit: Cpu | None = None
     memory: Memory = "1Gi"

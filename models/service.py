@@ -24,7 +24,7 @@ class Service(Declared):
     Attributes:
         owner: the team that answers for it.
         risk: decides which policies are mandatory.
-        group: services of a group are rolled out one at a time.
+        group: services of a group are to be rolled out one at a time; not enforced yet.
         share_group: services of a group may share GPUs; with nobody where absent.
         runtime: what serves the model.
         versions: every version that may run, by semantic version.
@@ -36,13 +36,13 @@ class Service(Declared):
         extra_tests: tests by name, beside the judge's own.
         alerts: beside those that follow from the SLO, or instead of the default of that name.
         alert_defaults: what becomes of the alerts that every service has.
-        gates: conditions before a rollout starts.
+        gates: conditions before a rollout starts; not enforced yet.
         calendar: when traffic may move, beside the stack's own calendar.
         card: what people must know of the model.
         prediction_log: where requests and answers are sent.
         batch: predictions on whole files, by name.
         keep_previous: how long the last stable version is kept after a promotion.
-        retention: how long versions are kept in the registry.
+        retention: how long versions are kept in the registry; not enforced yet.
         rollout: which versions are served, and at what share; absent until the first deployment.
     """
 
@@ -88,6 +88,15 @@ class Service(Declared):
             percents[self.rollout.candidate] = self.rollout.percent
         return percents
 
+    @property
+    def is_taken_back(self) -> bool:
+        """Whether the candidate was taken back for good: at 0, and its digest rejected."""
+        rollout = self.rollout
+        if rollout is None or rollout.candidate is None or rollout.percent > 0:
+            return False
+        digest = self.versions[rollout.candidate].digest
+        return any(it.digest == digest for it in rollout.rejected)
+
     def capacity_percents(self) -> dict[SemanticVersion, int]:
         """Returns each served version's pods as a share of `runtime.replicas`, in percent.
 
@@ -107,6 +116,7 @@ class Service(Declared):
             least = max(rollout.percent, rollout.before_percent, mirrored)
             capacity[rollout.candidate] = max(declared or following, least)
         previous = rollout.previous and rollout.previous.version
-        if previous and self.keep_previous.replicas == "min":
+        others = (rollout.stable, rollout.candidate)
+        if previous and previous not in others and self.keep_previous.replicas == "min":
             capacity[previous] = 0
         return capacity

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,16 @@ from models.rules import broken_rules
 from models.service import Service
 
 CONFIG_PREFIX = "modelramp:"
+
+
+Keys = tuple[str | int, ...]
+_PLAINLY = {
+    "extra_forbidden": "no such key here; see stacks/schema.json",
+    "union_tag_not_found": "needs its kind or provider, which is missing",
+    "model_type": "must be keys and values",
+    "dict_type": "must be keys and values",
+}
+"""For what pydantic says in terms of Python, by its type of error."""
 
 
 class Cluster(Declared):
@@ -115,7 +126,7 @@ def stack_from_config(config: Mapping[str, Any], file: str, lines: Any = None) -
     found: list[tuple[Sequence[str | int], str]] = []
     stack: Stack | None = None
     try:
-        stack = Stack.model_validate(config)
+        stack = Stack.model_validate(config, by_alias=True, by_name=False)
     except ValidationError as error:
         wrong = error.errors()
         found = [(_keys(it["loc"], config), _what(it)) for it in wrong]
@@ -148,7 +159,11 @@ def load_stack(path: Path) -> Stack:
     try:
         return parse_stack(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        raise ConfigError([Problem(str(path), "no such stack file")]) from None
+        there = ", ".join(sorted(it.name for it in path.parent.glob("Pulumi.*.yaml"))) or "none"
+        what = f"no such stack file; there are: {there}"
+        raise ConfigError([Problem(str(path), what)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "is no text in UTF-8")]) from None
 
 
 def parse_stack(text: str, file: str) -> Stack:
@@ -170,6 +185,8 @@ def parse_stack(text: str, file: str) -> Stack:
         for key, value in config.items()
         if isinstance(key, str) and key.startswith(CONFIG_PREFIX)
     }
+    if misplaced := [*_misplaced({key: ours[key] for key in CONFIG_KEYS if key in ours})]:
+        raise ConfigError([_problem(path, what, file, config) for path, what in misplaced])
     declared = {key: value for key, value in ours.items() if not _is_secret(value)}
     stack = stack_from_config(declared, file, config)
     if missing := [it for it in secret_keys(stack) if not _is_secret(ours.get(it[1]))]:
@@ -211,6 +228,18 @@ def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:
     ]
 
 
+def _misplaced(node: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """Yields what Pulumi would hand to the program in another form than it stands in the file."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for key, value in items:
+        if _is_secret(value):
+            yield (*path, key), "a secret hides all of its key; give it a config key of its own"
+        elif isinstance(value, date):
+            yield (*path, key), f'put the date in quotes: "{value.isoformat()}"'
+        elif isinstance(value, Mapping | list):
+            yield from _misplaced(value, (*path, key))
+
+
 def _is_secret(value: Any) -> bool:
     return isinstance(value, Mapping) and [*value] == ["secure"]
 
@@ -222,7 +251,7 @@ def _without(config: Mapping[str, Any], wrong: set[tuple[str | int, ...]]) -> St
         return None
     left = {name: it for name, it in services.items() if ("services", name) not in wrong}
     try:
-        return Stack.model_validate({**config, "services": left})
+        return Stack.model_validate({**config, "services": left}, by_alias=True, by_name=False)
     except ValidationError:
         return None
 
@@ -233,7 +262,7 @@ def _problem(path: Sequence[str | int], what: str, file: str, lines: Any) -> Pro
 
 
 def _what(detail: Any) -> str:
-    what = re.sub(r"^Value error, ", "", detail["msg"])
+    what = _PLAINLY.get(detail["type"]) or re.sub(r"^Value error, ", "", detail["msg"])
     given = detail["input"]
     if isinstance(given, str | int | float | bool) and repr(given) not in what:
         what += f" (got {given!r})"

@@ -170,7 +170,8 @@ class Shadow(Stepped):
 
     Attributes:
         mirror_percent: share of requests that are copied.
-        for_seconds: after that time the verdict is due; without it, it runs on and on.
+        for_seconds: after that time the verdict is to be due (not enforced yet); it runs on and on
+            if absent.
     """
 
     kind: Literal["shadow"]

@@ -73,7 +73,10 @@ def _waits_for(verdict: Verdict, service: Service, calendar: Calendar, now: date
         return why
     percent = service.strategy.next_percent(rollout.percent)
     step = None if percent is None else service.strategy.step_at(percent)
-    approved = {it.percent for it in rollout.approvals}
+    if verdict.kind == "advance" and step is None:
+        return f"strategy {service.strategy.kind} has no further step"
+    last = rollout.moves[-1].at if rollout.moves else now
+    approved = {it.percent for it in rollout.approvals if it.at >= last}
     if verdict.kind == "advance" and step and step.approve and step.percent not in approved:
         return f"{step.percent}% waits for a person's approval"
     return None
@@ -81,8 +84,4 @@ def _waits_for(verdict: Verdict, service: Service, calendar: Calendar, now: date
 
 def is_over(service: Service) -> bool:
     """Whether nothing is left to judge: no candidate, or one that was taken back."""
-    rollout = service.rollout
-    if rollout is None or rollout.candidate is None:
-        return True
-    digest = service.versions[rollout.candidate].digest
-    return rollout.percent == 0 and any(it.digest == digest for it in rollout.rejected)
+    return service.rollout is None or service.rollout.candidate is None or service.is_taken_back

@@ -50,7 +50,7 @@ def apply_edit(path: Path, name: str, seen: Rollout, edit: Edit, now: datetime) 
     def change(services: CommentedMap, stack: Stack) -> None:
         service = stack.services.get(name)
         current = service.rollout if service else None
-        if service is None or current is None or _identity(current) != _identity(seen):
+        if service is None or current is None or not _is_still(current, seen, edit):
             raise StackFileError(
                 f"{path}: the rollout of {name} was changed meanwhile; nothing was written"
             )
@@ -85,10 +85,11 @@ def start_rollout(
         if service.rollout is None:
             declared["rollout"] = CommentedMap(stable=Quoted(version))
             return
-        if service.rollout.candidate and service.rollout.percent > 0:
+        if service.rollout.candidate and not service.is_taken_back:
             raise StackFileError(f"{path}: {name} {service.rollout.candidate} is being rolled out")
         rollout = declared["rollout"]
         rollout["candidate"] = Quoted(version)
+        rollout.pop("approvals", None)
         rollout["moves"] = _moves(service.strategy.first_percent, now, why)
 
     return edit_services(path, change)
@@ -133,6 +134,13 @@ def edit_services(path: Path, change: Callable[[CommentedMap, Stack], None]) -> 
         return result
 
 
+def _is_still(current: Rollout, seen: Rollout, edit: Edit) -> bool:
+    """Whether an edit is still what was decided on; a pause, too, keeps all but a revert away."""
+    if isinstance(edit, AddMove) and edit.reject:
+        return _identity(current) == _identity(seen)
+    return current == seen
+
+
 def _identity(rollout: Rollout) -> tuple[Any, ...]:
     return rollout.stable, rollout.candidate, rollout.moves[-1:]
 
@@ -153,6 +161,7 @@ def _promote(rollout: CommentedMap, service: Service, now: datetime) -> None:
     previous = _flow({"version": rollout["stable"], "until": _time(until)})
     rollout["stable"] = rollout.pop("candidate")
     del rollout["moves"]
+    rollout.pop("approvals", None)  # they were of this rollout
     rollout["previous"] = previous
 
 

@@ -7,33 +7,35 @@ the output prefix, with a column `prediction`. A run can be repeated: it writes 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
 
-from models.errors import ConfigError, ModelrampError, Problem
+from models.errors import ConfigError, ModelrampError, Problem, RegistryError
+from models.names import BATCH_BAD_INPUT
 from serving.errors import Refusal
 from serving.loader import LoadedModel, fetch_model, load_model, store_client
 from serving.logs import configure_logs
 from serving.payload import rows_of_v1
-from serving.signature import Signature
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PREDICTION: Final = "prediction"
+Predict = Callable[[list[dict[str, Any]], int], list[Any]]
+"""Predicts rows; told how many came before them."""
+
 SUFFIXES: Final = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
-BAD_INPUT: Final = 3
-"""Exit code where another try would end the same way."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,10 @@ def run(batch: Batch, store: Any) -> dict[str, Any]:
         wanted = f"*{SUFFIXES[batch.format]}"
         raise ConfigError([Problem("--source", f"{batch.source} holds no {wanted} files")])
     bucket, prefix = _parts(batch.source)
+    # By its name, so that a file that comes between two pods' listings moves no other.
+    mine = [key for key in keys if zlib.crc32(key.encode()) % batch.shards == batch.shard]
     files = [
-        _predict_file(batch, model, store, bucket, key, key.removeprefix(prefix))
-        for key in keys[batch.shard :: batch.shards]
+        _predict_file(batch, model, store, bucket, key, key.removeprefix(prefix)) for key in mine
     ]
     manifest = {
         "service": batch.name,
@@ -156,35 +159,39 @@ def _predict_file(
     batch: Batch, model: LoadedModel, store: Any, bucket: str, key: str, name: str
 ) -> dict[str, Any]:
     target, base = _parts(batch.target)
-    result = f"{base}{batch.run}/{name}"
-    rows = 0
+    result, where = f"{base}{batch.run}/{name}", f"s3://{bucket}/{key}"
     with tempfile.TemporaryDirectory() as folder:
         source, answer = Path(folder, "source"), Path(folder, "answer")
         store.download_file(bucket, key, str(source))
-        with _Writer(answer, batch.format) as writer:
-            for chunk in _chunks(source, batch.format, batch.chunk_rows):
-                writer.write(_predicted(chunk, model, f"s3://{bucket}/{key}", rows))
-                rows += len(chunk)
+        predict = partial(_predictions, model, where)
+        rows = _FORMATS[batch.format](source, answer, batch.chunk_rows, predict)
         store.upload_file(str(answer), target, result)
-    return {"source": f"s3://{bucket}/{key}", "target": f"s3://{target}/{result}", "rows": rows}
+    return {"source": where, "target": f"s3://{target}/{result}", "rows": rows}
 
 
-def _predicted(chunk: pd.DataFrame, model: LoadedModel, where: str, before: int) -> pd.DataFrame:
-    """Returns the rows with their predictions.
+def _predictions(
+    model: LoadedModel, where: str, instances: list[dict[str, Any]], before: int
+) -> list[Any]:
+    """Returns a prediction a row.
 
     Raises:
         ConfigError: a row does not keep to the model's signature; says which, from 1.
     """
+    if not instances:
+        return []
+    given: list[Any] = instances
+    if not model.signature.named:
+        given = [[*row.values()] for row in instances]
     try:
-        rows = rows_of_v1({"instances": _instances(chunk, model.signature)}, model.signature)
+        rows = rows_of_v1({"instances": given}, model.signature)
     except Refusal as refusal:
         problems = [_problem(where, before, it) for it in refusal.problems]
         raise ConfigError(problems or [Problem(where, refusal.message)]) from None
     try:
-        return chunk.assign(**{PREDICTION: model.predict(rows)})
-    except Exception as error:  # whatever a model raises
-        place = f"{where}, rows {before + 1} to {before + len(chunk)}"
-        raise ConfigError([Problem(place, f"the model refuses them: {error}")]) from error
+        return model.predict(rows)
+    except Exception as error:  # whatever a model raises; perhaps it passes
+        place = f"{where}, rows {before + 1} to {before + len(rows)}"
+        raise RegistryError(f"{place}: the model failed: {error}") from error
 
 
 def _problem(where: str, before: int, report: Mapping[str, str | int]) -> Problem:
@@ -193,14 +200,71 @@ def _problem(where: str, before: int, report: Mapping[str, str | int]) -> Proble
     return Problem(f"{where}, row {before + int(report['row']) + 1}", what)
 
 
-def _instances(chunk: pd.DataFrame, signature: Signature) -> list[Any]:
-    """Returns rows as a request would hold them; of unnamed columns, all in their order."""
-    known = [name for name in signature.names if name in chunk.columns]
-    given: Any = (chunk[known] if signature.named else chunk).astype(object)
-    given = given.where(given.notna(), None).map(_as_json)
-    if signature.named and len(known) < len(signature.names):  # the check says which are missing
-        return given.to_dict("records")
-    return given.to_numpy().tolist()
+# Each format's rows are written as they were read; only the prediction is added.
+
+
+def _csv(source: Path, answer: Path, chunk_rows: int, predict: Predict) -> int:
+    done = 0
+    with source.open(newline="") as file, answer.open("w", newline="") as out:
+        reader = csv.DictReader(file)
+        names = [*(reader.fieldnames or ())]
+        writer = csv.writer(out, lineterminator="\n")
+        if names:
+            writer.writerow([*names, PREDICTION])
+        while chunk := [*islice(reader, chunk_rows)]:
+            numbers = [{name: _number(row[name]) for name in names} for row in chunk]
+            for row, prediction in zip(chunk, predict(numbers, done), strict=True):
+                writer.writerow([*(row[name] for name in names), prediction])
+            done += len(chunk)
+    return done
+
+
+def _number(text: str | None) -> Any:
+    """Reads a cell of CSV, which has no types: a number if it is one, nothing if it is empty."""
+    if not text:
+        return None
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _jsonl(source: Path, answer: Path, chunk_rows: int, predict: Predict) -> int:
+    done = 0
+    with source.open() as file, answer.open("w") as out:
+        lines = (json.loads(line) for line in file if line.strip())
+        while chunk := [*islice(lines, chunk_rows)]:
+            for row, prediction in zip(chunk, predict(chunk, done), strict=True):
+                out.write(json.dumps({**row, PREDICTION: prediction}) + "\n")
+            done += len(chunk)
+    return done
+
+
+def _parquet(source: Path, answer: Path, chunk_rows: int, predict: Predict) -> int:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    done, writer = 0, None
+    file = pq.ParquetFile(source)
+    schema = file.schema_arrow
+    try:
+        for part in file.iter_batches(batch_size=chunk_rows):
+            rows = [{name: _as_json(it) for name, it in row.items()} for row in part.to_pylist()]
+            column = pa.array(predict(rows, done))
+            if writer is None:
+                schema = schema.append(pa.field(PREDICTION, column.type))
+                writer = pq.ParquetWriter(answer, schema)
+            table = pa.Table.from_batches([part]).append_column(PREDICTION, column)
+            writer.write_table(table.cast(schema))
+            done += len(rows)
+        if writer is None:  # without rows it is a file of this format all the same
+            pq.write_table(schema.empty_table(), answer)
+    finally:
+        if writer is not None:
+            writer.close()
+    return done
 
 
 def _as_json(value: Any) -> Any:
@@ -209,55 +273,11 @@ def _as_json(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _chunks(file: Path, kind: str, rows: int) -> Iterator[pd.DataFrame]:
-    import pandas as pd  # noqa: PLC0415
-
-    if kind == "parquet":
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        for part in pq.ParquetFile(file).iter_batches(batch_size=rows):
-            yield part.to_pandas()
-        return
-    reader: Any = (
-        pd.read_csv(file, chunksize=rows)
-        if kind == "csv"
-        else pd.read_json(file, lines=True, chunksize=rows)
-    )
-    with reader:
-        yield from reader
-
-
-class _Writer:
-    """Writes chunks of rows into one file."""
-
-    def __init__(self, file: Path, kind: str) -> None:
-        self._file = file
-        self._kind = kind
-        self._begun = False
-        self._parquet: Any = None
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-        self._file.touch()  # a file without rows stays one
-
-    def write(self, rows: pd.DataFrame) -> None:
-        if self._kind == "parquet":
-            import pyarrow as pa  # noqa: PLC0415
-            import pyarrow.parquet as pq  # noqa: PLC0415
-
-            table = pa.Table.from_pandas(rows, preserve_index=False)
-            if self._parquet is None:
-                self._parquet = pq.ParquetWriter(self._file, table.schema)
-            self._parquet.write_table(table)
-        elif self._kind == "csv":
-            rows.to_csv(self._file, mode="a", header=not self._begun, index=False)
-        else:
-            rows.to_json(self._file, mode="a", orient="records", lines=True)
-        self._begun = True
+_FORMATS: Final[dict[str, Callable[[Path, Path, int, Predict], int]]] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+}
 
 
 def _now() -> str:
@@ -273,7 +293,7 @@ def main() -> int:
         manifest = run(batch, store_client())
     except ModelrampError as error:
         log.error("not predicted", reason=str(error))  # noqa: TRY400  the reason says it all
-        return BAD_INPUT if isinstance(error, ConfigError) else 1
+        return BATCH_BAD_INPUT if isinstance(error, ConfigError) else 1
     log.info("predicted", rows=manifest["rows"], files=len(manifest["files"]), run=batch.run)
     return 0
 

@@ -11,6 +11,9 @@ from models.stack import CONFIG_KEYS, stack_from_config
 ROOT = Path(__file__).resolve().parents[1]
 
 config = pulumi.Config("modelramp")
+hidden = [key for key in CONFIG_KEYS if pulumi.runtime.is_config_secret(f"modelramp:{key}")]
+if hidden:
+    raise pulumi.RunError(f"give secrets config keys of their own; not within {', '.join(hidden)}")
 declared = {key: config.get_object(key) for key in CONFIG_KEYS}
 try:
     stack = stack_from_config(

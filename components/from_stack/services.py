@@ -99,8 +99,9 @@ def _version(name: str, version: str, service: Service, cluster: Cluster) -> Mod
 def _strategy(service: Service) -> StrategyArgs:
     strategy = service.strategy
     args: StrategyArgs = {"kind": strategy.kind}
-    if isinstance(strategy, BlueGreen | Shadow) and strategy.mirror_percent:
-        args["mirrorPercent"] = strategy.mirror_percent
+    mirrors = isinstance(strategy, BlueGreen | Shadow) and strategy.mirror_percent
+    if mirrors and not service.is_taken_back:
+        args["mirrorPercent"] = mirrors
     if isinstance(strategy, AbTest):
         args["bucketHeader"] = strategy.header
     return args

@@ -10,8 +10,8 @@ from pulumi.errors import InputPropertiesError
 from components.from_stack.services import model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
-from components.traffic_route import bucket_pattern
-from models.rollout import Move
+from components.traffic_route import bucket_pattern, request_timeout
+from models.rollout import Move, Rejected
 from models.stack import parse_stack
 from tests.stacks import DIGEST, LOCAL
 
@@ -239,3 +239,25 @@ def test_the_runtimes_name_waits_for_the_runtime(declared):
     assert startup["periodSeconds"] * startup["failureThreshold"] == 3600
     assert "initialDelaySeconds" not in container["livenessProbe"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30, "30s"), (86400, "24h"), (100.5, "1m40s500ms"), (3661, "1h1m1s"), (0.25, "250ms")],
+)
+def test_a_time_out_is_written_as_the_gateway_api_takes_it(seconds, text):
+    assert request_timeout(seconds) == text
+    assert re.fullmatch(r"([0-9]{1,5}(h|m|s|ms)){1,4}", text)
+
+
+def test_a_candidate_that_was_taken_back_gets_no_more_copies(declared):
+    stack = stack_with(strategy=STRATEGIES["blue-green-waits"][0], percent=0)
+    fraud = stack.services["fraud"]
+    assert fraud.rollout is not None
+    digest = fraud.versions["1.5.0"].digest
+    rejected = Rejected(digest=digest, at=fraud.rollout.moves[0].at, why="harm")
+    rollout = fraud.rollout.model_copy(update={"rejected": (rejected,)})
+    service = fraud.model_copy(update={"rollout": rollout})
+    args = model_service_args("fraud", service, stack.cluster)
+    made = declared(lambda: ModelService("fraud", args))
+    assert "RequestMirror" not in json.dumps(made["fraud-route"]["spec"])

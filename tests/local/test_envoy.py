@@ -9,6 +9,7 @@ from local.embedded import envoy
 from local.embedded.manifests import InferenceService
 from local.embedded.prometheus import configuration, services_recorded
 from models.errors import RuntimeTargetError
+from models.names import DECLARED_PERCENT
 
 
 def route(*rules: dict[str, Any]) -> dict[str, Any]:
@@ -130,9 +131,9 @@ def test_pods_are_scraped_with_their_labels():
 
 
 def test_recorded_services_are_found():
-    rule = {
-        "spec": {
-            "groups": [{"rules": [{"record": "x", "labels": {"service": "fraud"}}, {"alert": "y"}]}]
-        }
-    }
-    assert services_recorded(rule) == {"fraud"}
+    rules = [
+        {"record": DECLARED_PERCENT, "labels": {"service": "fraud"}},
+        {"record": "another", "labels": {"service": "churn"}},
+        {"alert": "y"},
+    ]
+    assert services_recorded({"spec": {"groups": [{"rules": rules}]}}) == {"fraud"}

@@ -40,7 +40,7 @@ def test_every_problem_is_named_at_once_with_its_line_and_key():
     assert "'low', 'medium' or 'high' (got 'huge')" in found[0]
     assert any("services.fraud.strategy.bake: a duration needs a unit" in line for line in found)
     assert any("thresholdMs: must be an edge" in line and "200, 250, 300" in line for line in found)
-    assert any("services.churn.own: Extra inputs" in line for line in found)
+    assert any("services.churn.own: no such key here" in line for line in found)
     assert any("services.churn.owner: Field required" in line for line in found)
 
 
@@ -49,7 +49,7 @@ def test_rules_are_checked_of_the_services_that_are_whole():
     found = problems(text)
     assert any("moves.1.percent: 7 is no step of strategy canary" in line for line in found)
     assert any(line.startswith("Pulumi.x.yaml:20: ") for line in found)
-    assert any("services.churn.own: Extra inputs" in line for line in found)
+    assert any("services.churn.own: no such key here" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,43 @@ def test_durations_survive_a_round_trip(seconds: int):
 
 def test_inference_service_names_are_what_kserve_takes():
     assert inference_service_name("fraud", "1.4.0-rc1") == "fraud-v1-4-0-rc1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('at: "2026-11-23T08:00:00Z"', "at: 2026-11-23T08:00:00Z", "put the date in quotes"),
+        ("{kind: mlflow}", "{kind: mlflow, env: {TOKEN: {secure: x}}}", "key of its own"),
+        ("{kind: mlflow}", "{kind: mlflow, cpu_limit: '2'}", "no such key here"),
+        ("bake: 10m", f"bake: {'9' * 400}d", "is no duration"),
+        ("bake: 10m", "bake: 99999d", "longer than ten years"),
+        ("risk: high", "batch: {b: {input: s3://m/x, output: s3://m/x/y}}", "lie in each other"),
+        ("risk: high", "batch: {%s: {input: s3://m/x, output: s3://m/y}}" % ("b" * 39), "longer"),
+        (
+            "risk: high",
+            'calendar: {windows: [{from: "09:00Z", to: "10:00", zone: UTC}]}',
+            "a time of day is a quoted string",
+        ),
+        ("config:", "config:\n  modelramp:aws: {secure: x}", "key of its own"),
+    ],
+)
+def test_what_else_is_refused(old: str, new: str, says: str):
+    found = problems(LOCAL.replace(old, new, 1))
+    assert any(says in line for line in found), found
+
+
+def test_an_unknown_stack_is_told_with_the_known_ones(tmp_path):
+    (tmp_path / "Pulumi.prod.yaml").touch()
+    with pytest.raises(ConfigError, match=r"no such stack file; there are: Pulumi\.prod\.yaml"):
+        load_stack(tmp_path / "Pulumi.dev.yaml")
+    (tmp_path / "Pulumi.dev.yaml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_stack(tmp_path / "Pulumi.dev.yaml")
+
+
+def test_stable_keeps_all_its_pods_when_it_is_also_called_previous():
+    text = LOCAL.replace(
+        'stable: "1.4.0"',
+        'stable: "1.4.0"\n        previous: {version: "1.4.0", until: "2026-11-30T08:00:00Z"}',
+    ).replace("risk: high", "risk: high\n      keepPrevious: {replicas: min}")
+    assert parse_stack(text, "x").services["fraud"].capacity_percents()["1.4.0"] == 100

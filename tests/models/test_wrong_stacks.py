@@ -26,7 +26,7 @@ ROLLOUT = {
 }
 VERSIONS = {
     version: {
-        "uri": f"s3://m/{version}",
+        "uri": f"s3://acme-models-prod/fraud/{version}",
         "digest": f"sha256:{digit * 64}",
         "registry": "models:/m/1",
     }

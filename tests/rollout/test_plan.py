@@ -47,10 +47,10 @@ def test_a_rollout_is_over_without_a_candidate_or_with_a_rejected_one():
     assert is_over(parse_stack(rejected, "x").services["fraud"])
 
 
-APPROVAL = "approvals: [{percent: 25, by: ann, at: 2026-11-23T09:30:00Z}]"
+APPROVAL = 'approvals: [{percent: 25, by: ann, at: "2026-11-23T09:30:00Z"}]'
 MONDAY = datetime(2026, 11, 23, 10, tzinfo=UTC)
 OFFICE = 'calendar: {windows: [{days: [mon], from: "09:00", to: "17:00", zone: Europe/Berlin}]}'
-FREEZE = "calendar: {freezes: [{from: 2026-11-23, to: 2026-11-27, zone: UTC, why: sale}]}"
+FREEZE = 'calendar: {freezes: [{from: "2026-11-23", to: "2026-11-27", zone: UTC, why: sale}]}'
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,25 @@ def test_an_approval_and_an_open_window_let_it_go_on(old, new):
     stack = parse_stack(text.replace(old, new, 1), "x")
     verdict = Verdict("advance", "no harm")
     assert as_people_allow(verdict, stack.services["fraud"], stack.calendar, MONDAY) == verdict
+
+
+def test_an_approval_from_before_the_last_move_does_not_count():
+    early = APPROVAL.replace("09:30", "08:30")
+    text = LOCAL.replace("5, 25,", "5, {percent: 25, approve: true},")
+    stack = parse_stack(text.replace('stable: "1.4.0"', f'stable: "1.4.0"\n        {early}'), "x")
+    held = as_people_allow(
+        Verdict("advance", "fine"), stack.services["fraud"], stack.calendar, MONDAY
+    )
+    assert held.kind == "hold"
+
+
+def test_a_strategy_without_a_further_step_holds():
+    text = LOCAL.replace(
+        "{kind: canary, steps: [1, 5, 25, 100], bake: 10m}",
+        "{kind: ab-test, percent: 5, until: forever}",
+    )
+    stack = parse_stack(text, "x")
+    held = as_people_allow(
+        Verdict("advance", "fine"), stack.services["fraud"], stack.calendar, MONDAY
+    )
+    assert (held.kind, "no further step" in held.reason) == ("hold", True)

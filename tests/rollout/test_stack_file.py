@@ -114,3 +114,28 @@ def test_the_first_version_is_stable_and_the_next_a_candidate(file: Path):
 def test_the_file_is_found_by_stack_config_dir(tmp_path: Path):
     (tmp_path / "Pulumi.yaml").write_text("name: x\nstackConfigDir: stacks\n")
     assert stack_path(tmp_path, "prod") == tmp_path / "stacks" / "Pulumi.prod.yaml"
+
+
+def test_a_pause_that_comes_meanwhile_keeps_all_but_a_revert_away(file: Path):
+    seen = rollout_of(file)
+    file.write_text(LOCAL.replace('stable: "1.4.0"', 'stable: "1.4.0"\n        paused: incident'))
+    with pytest.raises(StackFileError, match="changed meanwhile"):
+        apply_edit(file, "fraud", seen, AddMove(25, "fine"), NOW)
+    apply_edit(file, "fraud", seen, AddMove(0, "harm", reject=True), NOW)
+    assert rollout_of(file).percent == 0
+    assert rollout_of(file).paused == "incident"
+
+
+def test_approvals_end_with_their_rollout(file: Path):
+    approval = 'approvals: [{percent: 25, by: ann, at: "2026-11-23T09:30:00Z"}]'
+    text = LOCAL.replace('stable: "1.4.0"', f'stable: "1.4.0"\n        {approval}')
+    file.write_text(text)
+    apply_edit(file, "fraud", rollout_of(file), Promote("better"), NOW)
+    assert rollout_of(file).approvals == ()
+
+
+def test_a_candidate_that_waits_at_0_is_not_replaced(file: Path):
+    file.write_text(LOCAL.replace("percent: 5,", "percent: 0,"))
+    entry = {"uri": "s3://m/c", "digest": "sha256:" + "2" * 64, "registry": "models:/fraud/16"}
+    with pytest.raises(StackFileError, match="is being rolled out"):
+        start_rollout(file, "fraud", "1.6.0", entry, now=NOW, why="new")

@@ -19,6 +19,7 @@ from sklearn.linear_model import LinearRegression
 
 from models.digest import artifact_digest
 from models.errors import ConfigError, RegistryError
+from models.names import BATCH_BAD_INPUT
 from serving import batch
 
 ROWS = pd.DataFrame({"b": [1.0, 2.0, 3.0, 4.0], "a": [10.0, 20.0, 30.0, 40.0], "id": list("wxyz")})
@@ -121,7 +122,55 @@ def test_pods_share_the_files_and_leave_none_out(store, tmp_path: Path):
     assert sorted(it for part in done for it in part) == [
         f"s3://models/in/{number}.csv" for number in range(5)
     ]
-    assert [len(it) for it in done] == [2, 2, 1]
+
+
+def test_a_file_that_comes_between_two_listings_moves_no_other(store, tmp_path: Path):
+    for name in "bcd":
+        put(store, f"in/{name}.csv", ROWS)
+    first = batch.run(asked(tmp_path, shard=0, shards=2), store)["files"]
+    put(store, "in/a.csv", ROWS)
+    second = batch.run(asked(tmp_path, shard=1, shards=2), store)["files"]
+    taken = [it["source"][-5:] for it in (*first, *second)]
+    assert len(taken) == len(set(taken))
+    assert {"b.csv", "c.csv", "d.csv"} <= set(taken)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_file_without_rows_comes_back_as_one(kind: str, store, tmp_path: Path):
+    put(store, f"in/none.{kind}", ROWS.iloc[:0])
+    manifest = batch.run(asked(tmp_path, format=kind), store)
+    assert manifest["rows"] == 0
+    if kind != "jsonl":
+        assert list(got(store, f"out/monday/none.{kind}"))[:3] == ["b", "a", "id"]
+
+
+def test_what_is_not_for_the_model_comes_back_as_it_was(store, tmp_path: Path):
+    text = "a,b,id,country,date\n1,2.50,007,NA,2026-01-02\n3,4,,,\n"
+    store.put_object(Bucket="models", Key="in/one.csv", Body=text.encode())
+    batch.run(asked(tmp_path), store)
+    lines = got_bytes(store, "out/monday/one.csv").decode().splitlines()
+    given = text.splitlines()
+    assert [line.rsplit(",", 1)[0] for line in lines] == given
+    rows = [{"a": 1.0, "b": 2.0, "id": "007", "created_at": "2026-01-02T00:00:00"}]
+    body = json.dumps(rows[0]).encode()
+    store.put_object(Bucket="models", Key="in/one.jsonl", Body=body)
+    batch.run(asked(tmp_path, format="jsonl"), store)
+    answer = json.loads(got_bytes(store, "out/monday/one.jsonl"))
+    assert answer == {**rows[0], "prediction": pytest.approx(4.0)}
+
+
+def test_a_column_that_is_empty_at_first_keeps_its_type(store, tmp_path: Path):
+    put(store, "in/one.parquet", ROWS.assign(id=[None, None, None, "z"]))
+    batch.run(asked(tmp_path, format="parquet"), store)
+    answer = got(store, "out/monday/one.parquet")
+    assert answer["id"].tolist() == [None, None, None, "z"]
+    assert answer["prediction"].tolist() == pytest.approx(EXPECTED)
+
+
+def test_a_model_that_fails_is_tried_again(store, tmp_path: Path):
+    put(store, "in/one.jsonl", ROWS.assign(b=[1.0, 2.0, 3.0, None]))
+    with pytest.raises(RegistryError, match="rows 4 to 4: the model failed"):
+        batch.run(asked(tmp_path, format="jsonl"), store)
 
 
 def test_a_run_that_is_repeated_writes_the_same_again(store, tmp_path: Path):
@@ -137,7 +186,6 @@ def test_a_run_that_is_repeated_writes_the_same_again(store, tmp_path: Path):
     [
         (ROWS.drop(columns="a"), "row 1: column a missing"),
         (ROWS.assign(a=[1.0, "x", 3.0, 4.0]), "row 2: column a is text"),
-        (ROWS.assign(b=[1.0, 2.0, 3.0, None]), "rows 4 to 4: the model refuses them"),
     ],
 )
 def test_a_row_that_does_not_keep_to_the_signature_is_named(rows, says, store, tmp_path: Path):
@@ -173,7 +221,7 @@ def test_the_exit_code_says_whether_another_try_makes_sense(store, tmp_path, mon
     ]
     monkeypatch.setattr("sys.argv", ["batch", *options, "--format=csv"])
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
-    assert batch.main() == batch.BAD_INPUT
+    assert batch.main() == BATCH_BAD_INPUT
     put(store, "in/one.csv", ROWS)
     assert batch.main() == 0
     monkeypatch.setattr(
