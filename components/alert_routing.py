@@ -6,7 +6,8 @@ from typing import Any, Final, NotRequired, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
+
+from components.arguments import refuse
 
 _TITLE: Final = (
     "[{{ .Status | toUpper }}] {{ .CommonLabels.service }}: {{ .CommonLabels.alertname }}"
@@ -217,11 +218,7 @@ def _validate(args: AlertRoutingArgs) -> None:
         for path, name in named.items()
         if name not in names
     ]
-    if found:
-        raise InputPropertiesError(
-            "AlertRouting arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("AlertRouting", found)
 
 
 def _wrong(

@@ -6,8 +6,8 @@ from typing import Any, Final, NotRequired, TypedDict, get_args
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from models.alerting import BURN_WINDOWS, METRICS, AlertName, Metric, Severity
 from models.base import format_duration
 from models.metric_sources import METRIC_SOURCES
@@ -513,11 +513,7 @@ def _validate(args: AlertRulesArgs) -> None:
         for index, name in enumerate(args["disable"])
         if name not in names
     ]
-    if found:
-        raise InputPropertiesError(
-            "AlertRules arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("AlertRules", found)
 
 
 def _wrong(alert: AlertArgs) -> Iterator[tuple[str, str]]:

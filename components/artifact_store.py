@@ -7,8 +7,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from components.artifact_access import (
     AccessArgs,
     Granted,
@@ -292,11 +292,7 @@ def _validate(name: str, args: ArtifactStoreArgs, rights: list[Rights]) -> None:
         found += [("services", why) for why in name_problems(name, [it.account for it in rights])]
     if "s3Compatible" in args:
         found += _key_problems(args["s3Compatible"])
-    if found:
-        raise InputPropertiesError(
-            "ArtifactStore arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("ArtifactStore", found)
 
 
 def _service_problems(args: ArtifactStoreArgs, rights: list[Rights]) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from components.gpu_placement import GpuPlacementArgs, gpu_resources, pod_fields, pod_labels
 from components.pods import container_security, scratch_mount, scratch_volume
 from models.names import API_PREFIX, BATCH_BAD_INPUT, LONGEST_BATCH_NAME
@@ -151,11 +151,7 @@ def _validate(name: str, args: BatchJobArgs) -> None:
         for key in ("chunkRows", "parallelism", "timeoutSeconds")
         if args[key] < 1
     ]
-    if found:
-        raise InputPropertiesError(
-            "BatchJob arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("BatchJob", found)
 
 
 def _fingerprint(args: BatchJobArgs) -> str:

@@ -8,9 +8,9 @@ from typing import Any, Final, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
 from components.alert_rules import SloArgs
+from components.arguments import refuse
 from models.metric_sources import METRIC_SOURCES
 from models.metric_sources.measures import SHOWN, Measure, ServiceSeries, told
 
@@ -53,10 +53,7 @@ class Dashboards(pulumi.ComponentResource):
     ) -> None:
         if args["runtime"] not in METRIC_SOURCES:
             why = f"must be one of {', '.join(METRIC_SOURCES)}"
-            raise InputPropertiesError(
-                "Dashboards arguments are wrong",
-                [InputPropertyErrorDetails(property_path="runtime", reason=why)],
-            )
+            refuse("Dashboards", [("runtime", why)])
         super().__init__("modelramp:index:Dashboards", name, dict(args), opts)
         kubernetes.core.v1.ConfigMap(
             f"{name}-dashboard",

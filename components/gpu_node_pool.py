@@ -3,8 +3,8 @@
 from typing import NotRequired, TypedDict
 
 import pulumi
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from components.eks_node_group import EksNodesArgs, declare_eks_nodes, eks_problems
 from components.gpu_nodes import Nodes, TaintArgs
 from components.gpu_quota import declare_quota
@@ -157,8 +157,4 @@ def _validate(name: str, args: GpuNodePoolArgs) -> None:
         found += eks_problems(args["eks"], most)
     if "karpenter" in args:
         found += karpenter_problems(args["karpenter"])
-    if found:
-        raise InputPropertiesError(
-            "GpuNodePool arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("GpuNodePool", found)

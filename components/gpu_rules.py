@@ -7,8 +7,8 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from components.gpu_admission import PoolRuleArgs, admission_policy_spec
 from models.gpu_pool import NVIDIA_GPU
 
@@ -94,11 +94,7 @@ def _validate(args: GpuRulesArgs) -> None:
             found.append((f"pools[{index}].resource", "must be of the form vendor/resource"))
         if not pool["nodeSelector"]:
             found.append((f"pools[{index}].nodeSelector", "must name at least one label"))
-    if found:
-        raise InputPropertiesError(
-            "GpuRules arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("GpuRules", found)
 
 
 def _plugin_namespace(slices: SlicesArgs) -> str:

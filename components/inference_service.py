@@ -7,6 +7,7 @@ import pulumi
 
 from components.gpu_placement import GpuPlacementArgs, gpu_resources, pod_fields, pod_labels
 from components.pods import (
+    CONTAINER,
     GRPC_PORT,
     HTTP_PORT,
     container_security,
@@ -17,9 +18,6 @@ from components.pods import (
     version_labels,
 )
 from models.runtime import SERVERS, Kind
-
-CONTAINER = "kserve-container"
-"""KServe's name of the container that serves."""
 
 
 class ModelVersionArgs(TypedDict):

@@ -6,8 +6,8 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
 from components.inference_service import (
     ModelVersionArgs,
     RuntimeArgs,
@@ -247,11 +247,7 @@ def _validate(args: ModelServiceArgs) -> None:
         ),
     )
     found += [(path, why) for wrong, path, why in rules if wrong]
-    if found:
-        raise InputPropertiesError(
-            "ModelService arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("ModelService", found)
 
 
 def _version_problems(args: ModelServiceArgs) -> Iterator[tuple[str, str]]:

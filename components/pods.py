@@ -5,6 +5,9 @@ from typing import Any
 
 from models.names import SERVICE_LABEL, VERSION_LABEL
 
+CONTAINER = "kserve-container"
+"""KServe's name of the container that serves."""
+
 HTTP_PORT = 8080
 GRPC_PORT = 9000
 AGENT_PORT = 9081

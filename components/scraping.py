@@ -5,12 +5,10 @@ from typing import Any, Final, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi.errors import InputPropertiesError, InputPropertyErrorDetails
 
+from components.arguments import refuse
+from components.pods import CONTAINER
 from models.names import API_PREFIX, SERVICE_LABEL, VERSION_LABEL
-
-CONTAINER: Final = "kserve-container"
-"""The container of the model server, in every pod that KServe makes."""
 
 SCRAPE_CONFIG_LABEL: Final = f"{API_PREFIX}/scrape-config"
 """Label of the ConfigMaps that hold a file for `scrape_config_files`."""
@@ -149,8 +147,4 @@ def _validate(args: ScrapingArgs) -> None:
         found.append(("port", f"must be from 1 to 65535, got {args['port']:g}"))
     if not args["path"].startswith("/"):
         found.append(("path", f"must begin with /, got {args['path']!r}"))
-    if found:
-        raise InputPropertiesError(
-            "Scraping arguments are wrong",
-            [InputPropertyErrorDetails(property_path=path, reason=why) for path, why in found],
-        )
+    refuse("Scraping", found)

@@ -5,7 +5,7 @@ from typing import TypedDict
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.pods import container_security, probes
+from components.pods import CONTAINER, container_security, probes
 from models.names import MLFLOW_RUNTIME
 
 
@@ -30,7 +30,7 @@ class MlflowRuntime(pulumi.ComponentResource):
     ) -> None:
         super().__init__("modelramp:index:MlflowRuntime", name, dict(args), opts)
         container = {
-            "name": "kserve-container",
+            "name": CONTAINER,
             "image": args["image"],
             "args": ["--model_dir=/mnt/models", "--http_port=8080"],
             "ports": [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}],

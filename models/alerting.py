@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 from ruamel.yaml import YAML
 
-from models.base import Declared, DurationSeconds, Name, format_duration
+from models.base import Declared, DurationSeconds, Name, format_duration, refuse
 from models.metric_sources import METRIC_SOURCES
 from models.metric_sources.measures import MOMENTARY, Measure
 
@@ -166,8 +166,7 @@ class Alert(Declared):
             problems.append(f"{self.metric} is measured up to {highest:g} ms, got {bound:g}")
         if self.over_seconds is not None and watched.measure in MOMENTARY:
             problems.append(f"{self.metric} is of the moment and takes no over")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     @property
@@ -410,8 +409,7 @@ class Alerting(Declared):
             for where, name in named.items()
             if name not in counted
         ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     @property

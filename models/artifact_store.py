@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.alerting import SecretKey
 from models.aws import Aws
-from models.base import Declared, Name
+from models.base import Declared, Name, refuse
 from models.service import Service
 
 LOG_SUFFIX: Final = "-logs"
@@ -131,8 +131,7 @@ class AwsStore(_Store):
                 "objectLock.days is more than retainDays: objects cannot expire while locked",
             ),
         )
-        if problems := [what for wrong, what in rules if wrong]:
-            raise ValueError("; ".join(problems))
+        refuse([what for wrong, what in rules if wrong])
         return self
 
 
@@ -206,8 +205,7 @@ class S3CompatibleStore(_Store):
                 "existingSecret says verifyTls, caConfigMap and pathStyle itself, by annotations",
             ),
         )
-        if problems := [what for wrong, what in rules if wrong]:
-            raise ValueError("; ".join(problems))
+        refuse([what for wrong, what in rules if wrong])
         return self
 
 

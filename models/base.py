@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -21,6 +22,16 @@ class Declared(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
     )
+
+
+def refuse(problems: Collection[str]) -> None:
+    """Does nothing where there are no problems; for validators that may find several.
+
+    Raises:
+        ValueError: there are some; tells all of them.
+    """
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def parse_duration(value: object) -> object:

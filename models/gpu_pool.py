@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from models.aws import Aws, SubnetId
-from models.base import Declared, DurationSeconds, Name
+from models.base import Declared, DurationSeconds, Name, refuse
 from models.gpu_instances import gpus_of, has_no_gpus
 from models.names import API_PREFIX
 
@@ -134,8 +134,7 @@ class _Pool(Declared):
     @model_validator(mode="after")
     def _pool_is_sound(self) -> _Pool:
         problems = [*_sharing_problems(self), *_label_problems(self), *self._provider_problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     def _provider_problems(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from models.base import Declared, Digest, DurationSeconds, Percent, SemanticVersion
+from models.base import Declared, Digest, DurationSeconds, Percent, SemanticVersion, refuse
 
 
 class Move(Declared):
@@ -129,6 +129,5 @@ class Rollout(Declared):
                 "moves must be in order of time",
             ),
         )
-        if problems := [what for wrong, what in rules if wrong]:
-            raise ValueError("; ".join(problems))
+        refuse([what for wrong, what in rules if wrong])
         return self

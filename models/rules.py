@@ -18,19 +18,19 @@ from models.version import Version
 if TYPE_CHECKING:
     from models.stack import Stack
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+KeyPath = tuple[str | int, ...]
+Found = Iterator[tuple[KeyPath, str]]
 """Key path and what is wrong there."""
 
 _LONGEST_HOST_LABEL = 63
 
 
-def broken_rules(stack: Stack) -> list[tuple[Path, str]]:
+def broken_rules(stack: Stack) -> list[tuple[KeyPath, str]]:
     """Returns everything that does not fit together in a stack, with the key path of each."""
-    found = [*_cluster(stack), *_names(stack), *_pools(stack), *_artifacts(stack), *_costs(stack)]
-    found += [*_batch_names(stack), *_batch_store(stack)]
+    whole = (_cluster, _names, _pools, _artifacts, _batch_names, _batch_store, _costs)
+    found = [it for rule in whole for it in rule(stack)]
     for name, service in stack.services.items():
-        at: Path = ("services", name)
+        at: KeyPath = ("services", name)
         for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _batch, _quantization):
             found += [((*at, *path), what) for path, what in rule(service)]
         found += [((*at, *path), what) for path, what in _gpu(stack, name, service)]
@@ -250,7 +250,7 @@ def _target(stack: Stack, service: Service) -> Found:
         yield ("runtime", "grpc"), "needs mode: standard, with a GRPCRoute"
 
 
-def _beyond_embedded(runtime: Runtime, service: Service) -> Iterator[tuple[Path, bool]]:
+def _beyond_embedded(runtime: Runtime, service: Service) -> Iterator[tuple[KeyPath, bool]]:
     yield ("runtime", "kind"), runtime.kind != "mlflow"
     yield ("runtime", "gpu"), runtime.gpu is not None
     yield ("runtime", "grpc"), runtime.grpc is not None

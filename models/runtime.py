@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.base import Cpu, Declared, DurationSeconds, EnvironmentName, Memory, Name
+from models.base import Cpu, Declared, DurationSeconds, EnvironmentName, Memory, Name, refuse
 
 Kind = Literal[
     "mlflow",
@@ -171,8 +171,7 @@ class Scaling(Declared):
             problems.append(f"target is a percentage with metric {self.metric}, at most 100")
         if self.zero and self.metric != "requests":
             problems.append("zero needs metric requests: no pod, no other load to measure")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
 
@@ -237,6 +236,16 @@ class Runtime(Declared):
         return SERVERS[self.kind]
 
     @property
+    def requests(self) -> dict[str, str]:
+        """CPU and memory that a pod is sure of."""
+        return {"cpu": self.cpu, "memory": self.memory}
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """CPU and memory that a pod uses at most."""
+        return {"cpu": self.cpu_limit or self.cpu, "memory": self.memory}
+
+    @property
     def speaks(self) -> Protocol:
         """What requests over HTTP look like."""
         return self.protocol or self.server.protocols[0]
@@ -283,6 +292,5 @@ class Runtime(Declared):
                 "scaling by queue needs onnx, triton or vllm, which count it; others: requests",
             ),
         )
-        if problems := [what for wrong, what in rules if wrong]:
-            raise ValueError("; ".join(problems))
+        refuse([what for wrong, what in rules if wrong])
         return self

@@ -16,18 +16,17 @@ from ruamel.yaml.reader import ReaderError
 from models.alerting import Alerting
 from models.artifact_store import ArtifactStore
 from models.aws import Aws
-from models.base import Declared, DurationSeconds, Name
+from models.base import Declared, DurationSeconds, Name, refuse
 from models.calendar import Calendar
 from models.cost import Cost
 from models.errors import ConfigError, Problem
 from models.gpu_pool import GpuPool
-from models.rules import broken_rules
+from models.rules import KeyPath, broken_rules
 from models.service import Service
 
 CONFIG_PREFIX = "modelramp:"
 
 
-Keys = tuple[str | int, ...]
 _PLAINLY = {
     "extra_forbidden": "no such key here; see stacks/schema.json",
     "union_tag_not_found": "needs its kind or provider, which is missing",
@@ -79,8 +78,7 @@ class Cluster(Declared):
             ),
             (embedded and self.mode == "knative", "mode knative needs a cluster"),
         )
-        if problems := [what for wrong, what in rules if wrong]:
-            raise ValueError("; ".join(problems))
+        refuse([what for wrong, what in rules if wrong])
         return self
 
 
@@ -214,7 +212,7 @@ def _unreadable(error: YAMLError, text: str, file: str) -> Problem:
     return Problem(file, f"not valid YAML: {what}", line=mark.line + 1 if mark else None)
 
 
-def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:
+def secret_keys(stack: Stack) -> list[tuple[KeyPath, str]]:
     """Returns the config keys of secrets that a stack names, each with the key path of where."""
     receivers = stack.alerting.receivers if stack.alerting else ()
     store = stack.artifacts.secret_keys if stack.artifacts else ()
@@ -228,7 +226,7 @@ def secret_keys(stack: Stack) -> list[tuple[tuple[str | int, ...], str]]:
     ]
 
 
-def _misplaced(node: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
+def _misplaced(node: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """Yields what Pulumi would hand to the program in another form than it stands in the file."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node)
     for key, value in items:

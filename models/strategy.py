@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from models.base import Declared, DurationSeconds, Percent, WaitSeconds
+from models.base import Declared, DurationSeconds, Percent, WaitSeconds, refuse
 
 Evidence = Literal["bake", "margin"]
 
@@ -116,8 +116,7 @@ class Canary(Stepped):
             problems.append(f"steps must rise from above 0, got {percents}")
         if percents[-1] != 100:
             problems.append(f"steps must end at 100, got {percents}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
 

@@ -6,7 +6,7 @@ from typing import cast
 import pulumi
 
 from components.batch_job import BatchJobArgs, StoreKeysArgs
-from components.from_stack.gpu_pools import gpu_placement_args
+from components.from_stack.gpu_pools import service_placement_args
 from models.artifact_store import S3CompatibleStore
 from models.batch import BatchPrediction
 from models.service import Service
@@ -54,19 +54,17 @@ def batch_job_args(
         "timeoutSeconds": batch.timeout_seconds,
         "retries": batch.retries,
         "keepFinishedSeconds": batch.keep_finished_seconds,
-        "requests": {"cpu": runtime.cpu, "memory": runtime.memory},
-        "limits": {"cpu": runtime.cpu_limit or runtime.cpu, "memory": runtime.memory},
+        "requests": runtime.requests,
+        "limits": runtime.limits,
     }
     if batch.schedule:
         args["schedule"] = batch.schedule
         args["timeZone"] = batch.zone
-    if runtime.gpu:
-        pool = stack.gpu_pools[runtime.gpu.pool]
-        group = service.share_group or name
-        args["gpu"] = gpu_placement_args(
-            cluster.namespace, runtime.gpu.pool, pool, group, runtime.gpu.count
-        )
-        args["gpu"]["priorityClass"] = priority_classes[runtime.gpu.pool]
+    gpu = service_placement_args(
+        name, service, cluster.namespace, stack.gpu_pools, priority_classes
+    )
+    if gpu is not None:
+        args["gpu"] = gpu
     if service_account is not None:
         args["serviceAccount"] = service_account
     if isinstance(stack.artifacts, S3CompatibleStore) and secret is not None:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+import pulumi
+
 from components.eks_node_group import EksNodesArgs
 from components.gpu_admission import PoolRuleArgs
 from components.gpu_node_pool import GpuNodePoolArgs, GpuSharingArgs
@@ -30,6 +32,7 @@ from models.gpu_pool import (
     pool_object_name,
     requested_resource,
 )
+from models.service import Service
 
 
 def gpu_pool_args(pool: GpuPool, namespace: str, aws: Aws | None) -> GpuNodePoolArgs:
@@ -85,6 +88,32 @@ def gpu_placement_args(
         "tolerations": tolerations,
         "priorityClass": object_name,
     }
+
+
+def service_placement_args(
+    name: str,
+    service: Service,
+    namespace: str,
+    pools: Mapping[str, GpuPool],
+    priority_classes: Mapping[str, pulumi.Input[str]],
+) -> GpuPlacementArgs | None:
+    """Returns where a service's pods run, or None if they need no GPU.
+
+    Args:
+        name: of the service.
+        service: as declared.
+        namespace: of its pods.
+        pools: of the stack.
+        priority_classes: of the pools that are resources, as Outputs.
+    """
+    gpu = service.runtime.gpu
+    if gpu is None:
+        return None
+    group = service.share_group or name
+    args = gpu_placement_args(namespace, gpu.pool, pools[gpu.pool], group, gpu.count)
+    if gpu.pool in priority_classes:
+        args["priorityClass"] = priority_classes[gpu.pool]
+    return args
 
 
 def gpu_rules_args(pools: Mapping[str, GpuPool], namespace: str) -> GpuRulesArgs:

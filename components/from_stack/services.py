@@ -6,7 +6,7 @@ from typing import cast
 
 import pulumi
 
-from components.from_stack.gpu_pools import gpu_placement_args
+from components.from_stack.gpu_pools import service_placement_args
 from components.inference_service import ModelVersionArgs, RuntimeArgs, ScalingArgs
 from components.model_service import ModelServiceArgs, MoveArgs
 from components.traffic_route import StrategyArgs
@@ -44,9 +44,12 @@ def model_service_args(
     """
     assert service.rollout is not None  # noqa: S101  the caller skips services never deployed
     rollout = service.rollout
-    runtime = _runtime(name, service, cluster, pools or {})
-    if "gpu" in runtime and priority_classes:
-        runtime["gpu"]["priorityClass"] = priority_classes[runtime["gpu"]["pool"]]
+    runtime = _runtime(service, cluster)
+    gpu = service_placement_args(
+        name, service, cluster.namespace, pools or {}, priority_classes or {}
+    )
+    if gpu is not None:
+        runtime["gpu"] = gpu
     if service.runtime.kind == "mlflow" and mlflow_runtime is not None:
         runtime["name"] = mlflow_runtime
     if service_account is not None:
@@ -107,16 +110,14 @@ def _strategy(service: Service) -> StrategyArgs:
     return args
 
 
-def _runtime(
-    name: str, service: Service, cluster: Cluster, pools: Mapping[str, GpuPool]
-) -> RuntimeArgs:
+def _runtime(service: Service, cluster: Cluster) -> RuntimeArgs:
     runtime = service.runtime
     args: RuntimeArgs = {
         "kind": runtime.kind,
         "protocol": runtime.speaks,
         "timeoutSeconds": runtime.timeout_seconds,
-        "requests": {"cpu": runtime.cpu, "memory": runtime.memory},
-        "limits": {"cpu": runtime.cpu_limit or runtime.cpu, "memory": runtime.memory},
+        "requests": runtime.requests,
+        "limits": runtime.limits,
     }
     optional = {
         "format": runtime.format,
@@ -129,15 +130,6 @@ def _runtime(
         "writableRoot": runtime.writable_root,
     }
     args = cast("RuntimeArgs", {**args, **{key: it for key, it in optional.items() if it}})
-    if runtime.gpu:
-        pool = pools[runtime.gpu.pool]
-        args["gpu"] = gpu_placement_args(
-            cluster.namespace,
-            runtime.gpu.pool,
-            pool,
-            service.share_group or name,
-            runtime.gpu.count,
-        )
     if runtime.batching:
         args["batching"] = {
             "maxSize": runtime.batching.max_size,

@@ -1,4 +1,4 @@
-"""What only some stacks ask for: runtimes, autoscalers, GPU nodes, mail to people."""
+"""What only some stacks ask for: runtimes, autoscalers, GPU nodes."""
 
 from __future__ import annotations
 

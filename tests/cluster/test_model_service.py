@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from components.inference_service import CONTAINER
 from components.model_service import ModelService
-from components.pods import scratch_mount
+from components.pods import CONTAINER, scratch_mount
 from local.cluster.kubectl import Kubectl
 from models.gpu_pool import pool_object_name
 from tests.cluster.definitions import KEDA, known

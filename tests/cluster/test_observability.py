@@ -25,7 +25,8 @@ from components.from_stack.alerts import (
     dashboards_args,
     scraping_args,
 )
-from components.scraping import CONTAINER, Scraping
+from components.pods import CONTAINER
+from components.scraping import Scraping
 from local.cluster.kubectl import Kubectl
 from models.stack import Cluster
 from tests.components.conftest import record
