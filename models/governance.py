@@ -42,7 +42,7 @@ class BetterThanStable(Declared):
     Attributes:
         metric: name of the logged metric, one value an example.
         margin: by how much it may be worse.
-        alpha: highest probability that a version that is worse passes.
+        alpha: highest probability that a version that is worse by more than the margin passes.
     """
 
     metric: Text
@@ -96,6 +96,8 @@ class Gates(Declared):
         staging: another stack that it has passed.
         model_card: whether the card must be complete.
         reference_profile: whether the version must have one, for drift.
+        allow_force: whether `deploy --force` may pass a failed gate; only where `risk` is not high
+            if absent.
     """
 
     better_than_stable: BetterThanStable | None = None
@@ -104,6 +106,7 @@ class Gates(Declared):
     staging: Staging | None = None
     model_card: bool = True
     reference_profile: bool = True
+    allow_force: bool | None = None
 
 
 class PredictionLog(Declared):

@@ -47,6 +47,10 @@ class Cluster(Declared):
         namespace: the namespace of everything we create.
         gateway: `namespace/name` of the Gateway that routes are attached to.
         prometheus: URL; the embedded target has its own and takes none.
+        registry: URL of the MLflow server; the embedded target's own, or that of the environment's
+            MLFLOW_TRACKING_URI, if absent.
+        registry_aliases: whether the registry's aliases `champion` and `challenger` follow this
+            stack's stable and candidate. Aliases are few and stacks are many: say it in one.
         server_image: image of our model server; the embedded target runs none.
         context: of the kubeconfig, so that no other cluster is ever meant; its current one if
             absent. The embedded target has no cluster.
@@ -59,6 +63,8 @@ class Cluster(Declared):
     namespace: Name
     gateway: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
     prometheus: str | None = Field(None, pattern=r"^https?://")
+    registry: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
+    registry_aliases: bool = False
     server_image: str = "modelramp/server"
     context: str | None = Field(None, min_length=1)
     rule_interval_seconds: DurationSeconds | None = Field(None, alias="ruleInterval")
