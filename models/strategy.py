@@ -61,7 +61,9 @@ class Stepped(Declared):
         """The steps, rising; none where the candidate's share does not grow by itself."""
 
     def bake_at(self, percent: int) -> float:
-        """Returns the least time at a percentage, in seconds."""
+        """Returns the least time at a percentage, in seconds; at 0 nothing bakes, it waits."""
+        if percent == 0:
+            return 0.0
         step = self.step_at(percent)
         own = step.bake_seconds if step else None
         return self.bake_seconds if own is None else own
@@ -85,6 +87,16 @@ class Stepped(Declared):
     def first_percent(self) -> int:
         """The candidate's share of traffic when its rollout begins."""
         return self.walk[0].percent if self.walk else 0
+
+    @property
+    def copies_percent(self) -> int:
+        """Share of stable's requests that a candidate at 0 gets a copy of."""
+        return 0
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether champion and challenger run on and on, without a last decision."""
+        return False
 
     @property
     def percents(self) -> frozenset[int]:
@@ -163,14 +175,24 @@ class BlueGreen(Stepped):
         """The candidate waits for its checks."""
         return 0
 
+    def bake_at(self, percent: int) -> float:
+        """Returns the least time before or after the switch, in seconds."""
+        del percent
+        return self.bake_seconds
+
+    @property
+    def copies_percent(self) -> int:
+        """Share of stable's requests that a candidate at 0 gets a copy of."""
+        return self.mirror_percent
+
 
 class Shadow(Stepped):
     """The candidate gets copies of requests; no user ever sees its answers.
 
     Attributes:
         mirror_percent: share of requests that are copied.
-        for_seconds: after that time the verdict is to be due (not enforced yet); it runs on and on
-            if absent.
+        for_seconds: after that time, without harm, it is over and the candidate leaves; it runs on
+            and on if absent.
     """
 
     kind: Literal["shadow"]
@@ -181,6 +203,21 @@ class Shadow(Stepped):
     def walk(self) -> tuple[Step, ...]:
         """None: a shadow never gets traffic of its own."""
         return ()
+
+    def bake_at(self, percent: int) -> float:
+        """Returns how long it runs at least, in seconds."""
+        del percent
+        return self.for_seconds or self.bake_seconds
+
+    @property
+    def copies_percent(self) -> int:
+        """Share of stable's requests that the candidate gets a copy of."""
+        return self.mirror_percent
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it runs on and on."""
+        return self.for_seconds is None
 
 
 class AbTest(Stepped):
@@ -206,8 +243,13 @@ class AbTest(Stepped):
     @property
     def walk(self) -> tuple[Step, ...]:
         """The split, and 100 for a winner."""
-        last = () if self.until == "forever" else (_step(100, approve=True),)
+        last = () if self.is_endless else (_step(100, approve=True),)
         return (_step(self.percent), *last)
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether champion and challenger run on and on."""
+        return self.until == "forever"
 
 
 class AllAtOnce(Stepped):

@@ -135,6 +135,17 @@ class Reader:
 
 
 def collect(
+    services: Mapping[str, Service], namespace: str, metrics: Metrics, now: datetime
+) -> dict[str, Observations | MetricsError]:
+    """Returns both arms' counts of services in a rollout, from the first move to now.
+
+    Raises:
+        MetricsError: Prometheus could not be asked.
+    """
+    return {name: _collect(name, it, namespace, metrics, now) for name, it in services.items()}
+
+
+def _collect(
     name: str, service: Service, namespace: str, metrics: Metrics, now: datetime
 ) -> Observations:
     """Returns both arms' counts from the first move to now, on the grid of the service's judge.

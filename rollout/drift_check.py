@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from models.errors import MetricsError, StackFileError
-from models.service import Service
 from models.stack import Stack, find_service, load_stack
-from rollout import history
 from rollout.collect import Metrics, collect
-from rollout.judge import Terms, Verdict, judge
-from rollout.plan import AddMove, Edit, as_people_allow, is_over, plan
-from rollout.stack_file import apply_edit
+from rollout.declare import write_edit
+from rollout.edits import Edit, to_percent
+from rollout.judge import Observations, Terms, Verdict, judge
+from rollout.plan import BOT, as_people_allow, is_over, plan
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def drift_check(
 ) -> Iterator[Outcome]:
     """Judges every service in a rollout and edits the stack file.
 
-    Where somebody changed a rollout while it was judged, nothing is written: it holds.
+    Where somebody changed a service while it was judged, nothing is written of it: it holds.
 
     Args:
         stack_file: `Pulumi.<stack>.yaml`.
@@ -59,7 +58,7 @@ def drift_check(
         metrics: where counts come from.
         only: this service alone.
         dry_run: decide, but write nothing.
-        clock: the time of each decision.
+        clock: the time of the decisions.
 
     Raises:
         ConfigError: the stack file is wrong, or declares no service `only`.
@@ -67,45 +66,44 @@ def drift_check(
     declared = load_stack(stack_file)
     if only is not None:
         find_service(declared, only, stack_file)
-    for name, service in declared.services.items():
-        if only in (None, name):
-            verdict, edit, now = _decide(name, service, declared, metrics, clock)
-            outcome = _outcome(name, service, verdict, edit)
-            if edit is not None and verdict is not None and service.rollout and not dry_run:
-                try:
-                    apply_edit(stack_file, name, service.rollout, edit, now)
-                except StackFileError as error:
-                    yield _outcome(name, service, Verdict("hold", str(error)), None)
-                    continue
-                _log(stack_file, stack, outcome, verdict, now)
-            yield outcome
-
-
-def _decide(
-    name: str,
-    service: Service,
-    stack: Stack,
-    metrics: Metrics,
-    clock: Callable[[], datetime],
-) -> tuple[Verdict | None, Edit | None, datetime]:
     now = clock()
-    if is_over(service):
-        return None, None, now
+    names = [name for name in declared.services if only in (None, name)]
+    verdicts = _verdicts(names, declared, metrics, now)
+    for name in names:
+        verdict = verdicts.get(name)
+        edit = plan(name, declared, verdict, now)
+        outcome = _outcome(name, declared, verdict, edit)
+        if edit is not None and not dry_run:
+            try:
+                write_edit(stack_file, stack, name, declared, edit, now, by=BOT, verdict=verdict)
+            except StackFileError as error:
+                yield _outcome(name, declared, Verdict("hold", str(error)), None)
+                continue
+        yield outcome
+
+
+def _verdicts(
+    names: list[str], stack: Stack, metrics: Metrics, now: datetime
+) -> Mapping[str, Verdict]:
+    """Returns the verdict on each service in a rollout, as people allow it."""
+    judged = {name: stack.services[name] for name in names if not is_over(stack.services[name])}
+    if not judged:
+        return {}
     try:
-        seen = collect(name, service, stack.cluster.namespace, metrics, now)
+        seen = collect(judged, stack.cluster.namespace, metrics, now)
     except MetricsError as error:
-        return Verdict("no-data", str(error)), None, now
-    verdict = as_people_allow(judge(Terms.of(service), seen, now), service, stack.calendar, now)
-    return verdict, plan(service, verdict), now
+        return dict.fromkeys(judged, Verdict("no-data", str(error)))
+
+    def verdict(name: str, found: Observations | MetricsError) -> Verdict:
+        if isinstance(found, MetricsError):
+            return Verdict("no-data", str(found))
+        return as_people_allow(judge(Terms.of(judged[name]), found, now), name, stack, now)
+
+    return {name: verdict(name, seen[name]) for name in judged}
 
 
-def _outcome(
-    name: str,
-    service: Service,
-    verdict: Verdict | None,
-    edit: Edit | None,
-) -> Outcome:
-    rollout = service.rollout
+def _outcome(name: str, stack: Stack, verdict: Verdict | None, edit: Edit | None) -> Outcome:
+    rollout = stack.services[name].rollout
     percent = rollout.percent if rollout else 0
     return Outcome(
         service=name,
@@ -114,17 +112,5 @@ def _outcome(
         stable=rollout.stable if rollout else None,
         candidate=rollout.candidate if rollout else None,
         from_percent=percent,
-        to_percent=edit.percent if isinstance(edit, AddMove) else percent,
+        to_percent=to_percent(edit, percent) if edit else percent,
     )
-
-
-def _log(stack_file: Path, stack: str, outcome: Outcome, verdict: Verdict, now: datetime) -> None:
-    line = history.line_of(
-        now,
-        outcome.service,
-        (outcome.stable, outcome.candidate),
-        (outcome.from_percent, outcome.to_percent),
-        # Sixty features that did not drift would drown the move.
-        history.as_json(replace(verdict, drift=tuple(it for it in verdict.drift if it.drifted))),
-    )
-    history.append(history.history_path(stack_file, stack, outcome.service), line)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 import math
 import os
+import subprocess
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rollout.judge import Verdict
+
+GIT_TIMEOUT_SECONDS = 10
 
 
 def history_path(stack_file: Path, stack: str, service: str) -> Path:
@@ -41,6 +45,10 @@ def line_of(
     versions: tuple[str | None, str | None],
     percents: tuple[int, int],
     decided: Mapping[str, Any],
+    *,
+    by: str,
+    digest: str | None,
+    commit: str | None,
 ) -> dict[str, Any]:
     """Returns the log line of a move.
 
@@ -50,6 +58,9 @@ def line_of(
         versions: stable and candidate.
         percents: the candidate's share before and after, percent.
         decided: `verdict`, `reason` and what they rest on, such as `as_json` gives.
+        by: who or what decided.
+        digest: of the version that it is about.
+        commit: that was checked out when it was decided; the move itself is in a later one.
     """
     return {
         "at": at.isoformat(timespec="seconds"),
@@ -58,8 +69,38 @@ def line_of(
         "candidate": versions[1],
         "from": percents[0],
         "to": percents[1],
+        "by": by,
+        "digest": digest,
+        "commit": commit,
         **decided,
     }
+
+
+def who() -> str:
+    """Returns who runs this command: the CI's actor, git's user, or the machine's."""
+    actor = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN")
+    return actor or _git(Path.cwd(), "config", "user.email") or getpass.getuser()
+
+
+def head_commit(stack_file: Path) -> str | None:
+    """Returns the commit that is checked out where a stack file lies, None outside of git."""
+    return _git(stack_file.parent, "rev-parse", "HEAD")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Returns what git answers; the log does without where it does not."""
+    try:
+        done = subprocess.run(
+            ("git", *arguments),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

@@ -1,27 +1,30 @@
-"""Edits of a stack file: comments kept, written whole or not at all, a human edit wins."""
+"""Edits the text of a stack file: only the lines of what changed, whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Generator, Mapping
+import re
+import textwrap
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from models.errors import StackFileError
-from models.rollout import Rollout
-from models.service import Service
 from models.stack import CONFIG_PREFIX, Stack, parse_stack
-from rollout.plan import AddMove, Edit, Promote
 
 LOCK_TIMEOUT_SECONDS = 10
+EDITED_KEYS = ("versions", "rollout")
+"""What of a service is ever written; everything else is a person's."""
+
+_INDENTS = ((2, 4, 2), (2, 2, 0), (4, 6, 4), (4, 4, 2), (4, 4, 0))
+"""Of mappings, of sequences, and of their dashes: the usual ones."""
 
 
 def stack_path(root: Path, stack: str) -> Path:
@@ -30,178 +33,134 @@ def stack_path(root: Path, stack: str) -> Path:
     return root / project.get("stackConfigDir", ".") / f"Pulumi.{stack}.yaml"
 
 
-def apply_edit(path: Path, name: str, seen: Rollout, edit: Edit, now: datetime) -> Stack:
-    """Writes one edit of a service's rollout.
+def edit_service(path: Path, name: str, change: Callable[[CommentedMap, Stack], None]) -> Stack:
+    """Reads, changes, checks and replaces a stack file, under a lock.
 
     Args:
         path: the stack file.
-        name: the service.
-        seen: the rollout that the verdict was reached on.
-        edit: what to write.
-        now: time of the decision.
+        name: a declared service.
+        change: gets those of EDITED_KEYS that the service has, and the stack; it changes the first.
 
     Returns:
         the stack as it is declared now.
 
     Raises:
-        StackFileError: the rollout is no longer the one that was judged; nothing is written.
-    """
-
-    def change(services: CommentedMap, stack: Stack) -> None:
-        service = stack.services.get(name)
-        current = service.rollout if service else None
-        if service is None or current is None or not _is_still(current, seen, edit):
-            raise StackFileError(
-                f"{path}: the rollout of {name} was changed meanwhile; nothing was written"
-            )
-        rollout = services[name]["rollout"]
-        if isinstance(edit, Promote):
-            _promote(rollout, service, now)
-        else:
-            _move(rollout, service, edit, now)
-
-    return edit_services(path, change)
-
-
-def start_rollout(
-    path: Path, name: str, version: str, entry: Mapping[str, str], *, now: datetime, why: str
-) -> Stack:
-    """Declares a version and makes it the candidate at the strategy's first step.
-
-    The first version of all becomes stable at once.
-
-    Raises:
-        StackFileError: the service is not declared, a rollout is going on, the version is declared
-            with another digest, or this digest was taken back before.
-    """
-
-    def change(services: CommentedMap, stack: Stack) -> None:
-        if name not in stack.services:
-            raise StackFileError(f"{path}: no service {name}")
-        service, declared = stack.services[name], services[name]
-        _check_new(path, service, version, entry["digest"])
-        versions = declared.setdefault("versions", CommentedMap())
-        versions[Quoted(version)] = _flow({key: Quoted(it) for key, it in entry.items()})
-        if service.rollout is None:
-            declared["rollout"] = CommentedMap(stable=Quoted(version))
-            return
-        if service.rollout.candidate and not service.is_taken_back:
-            raise StackFileError(f"{path}: {name} {service.rollout.candidate} is being rolled out")
-        rollout = declared["rollout"]
-        rollout["candidate"] = Quoted(version)
-        rollout.pop("approvals", None)
-        rollout["moves"] = _moves(service.strategy.first_percent, now, why)
-
-    return edit_services(path, change)
-
-
-def _check_new(path: Path, service: Service, version: str, digest: str) -> None:
-    known = service.versions.get(version)
-    if known and known.digest != digest:
-        raise StackFileError(f"{path}: version {version} is declared with another digest")
-    rejected = service.rollout.rejected if service.rollout else ()
-    if any(it.digest == digest for it in rejected):
-        raise StackFileError(f"{path}: version {version} was taken back before; see rejected")
-
-
-def reset_service(path: Path, name: str) -> Stack:
-    """Takes all versions of a service and its rollout out of the file."""
-
-    def change(services: CommentedMap, _: Stack) -> None:
-        for key in ("versions", "rollout"):
-            services[name].pop(key, None)
-
-    return edit_services(path, change)
-
-
-def edit_services(path: Path, change: Callable[[CommentedMap, Stack], None]) -> Stack:
-    """Reads, changes, checks and replaces a stack file, under a lock.
-
-    Raises:
-        StackFileError: somebody else edits it now, or the file can't keep its formatting.
+        StackFileError: the service is not declared, somebody else edits the file now, or the
+            service is not laid out in lines that could be changed alone.
         ConfigError: the file, or what it would become, is not valid; nothing is written.
     """
     with _locked(path):
-        text = path.read_text(encoding="utf-8")
+        before = path.read_bytes()
+        text = before.decode()
         stack = parse_stack(text, str(path))
-        yaml = _yaml(text)
-        document = yaml.load(text)
-        change(document["config"][f"{CONFIG_PREFIX}services"], stack)
-        edited = _dump(yaml, document)
+        if name not in stack.services:
+            raise StackFileError(f"{path}: no service {name}")
+        edited = _edited(text, name, lambda declared: change(declared, stack), path)
         result = parse_stack(edited, f"{path} (edited)")
         if edited != text:
-            _replace(path, edited)
+            _replace(path, before, edited.encode())
         return result
 
 
-def _is_still(current: Rollout, seen: Rollout, edit: Edit) -> bool:
-    """Whether an edit is still what was decided on; a pause, too, keeps all but a revert away."""
-    if isinstance(edit, AddMove) and edit.reject:
-        return _identity(current) == _identity(seen)
-    return current == seen
+def _edited(text: str, name: str, change: Callable[[CommentedMap], None], path: Path) -> str:
+    """Returns the text with what changed, and not one other line."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    service = YAML(typ="rt").load(text)["config"][f"{CONFIG_PREFIX}services"][name]
+    if not isinstance(service, CommentedMap) or service.fa.flow_style():
+        raise StackFileError(f"{path}: write the service {name} in lines of their own, not in {{}}")
+    # Keys of its own, not those that it merges from an anchor.
+    keys = {key: service.lc.key(key) for key in service.lc.data}
+    column = keys[next(iter(keys))][1]
+    blocks = {key: _Block.at(lines, keys[key][0], column) for key in EDITED_KEYS if key in keys}
+    try:
+        loaded = {key: block.load(lines) for key, block in blocks.items()}
+    except YAMLError:
+        raise StackFileError(
+            f"{path}: versions and rollout of {name} can't be edited alone: is there an alias of "
+            "something elsewhere, or another key on their lines?"
+        ) from None
+    declared = CommentedMap({key: document[key] for key, document in loaded.items()})
+    was = {key: _plain(_dump(_yaml(), declared[key])) for key in declared}
+    change(declared)
+    now = {key: _plain(_dump(_yaml(), declared[key])) for key in declared}
+    expected = _plain(text)
+    wanted = expected["config"][f"{CONFIG_PREFIX}services"][name]
+    for key in was.keys() - now.keys():
+        del wanted[key]
+    wanted.update(now)
+    # From the last line up, so that line numbers above stay true.
+    end = max(_Block.at(lines, line, column).end for line, _ in keys.values())
+    added = CommentedMap({key: declared[key] for key in declared if key not in blocks})
+    if added:
+        lines[end:end] = _indented(_dump(_yaml(), added), column, newline)
+    for key, block in sorted(blocks.items(), key=lambda it: -it[1].begin):
+        if key not in now:
+            del lines[block.begin : block.end]
+        elif now[key] != was[key]:
+            yaml = block.yaml(lines)
+            loaded[key][key] = declared[key]
+            written = _indented(_dump(yaml, loaded[key]), column, newline)
+            lines[block.begin : block.end] = written
+    edited = "".join(lines)
+    if _plain(edited) != expected:
+        raise StackFileError(f"{path}: {name} is laid out so that it can't be edited by lines")
+    return edited
 
 
-def _identity(rollout: Rollout) -> tuple[Any, ...]:
-    return rollout.stable, rollout.candidate, rollout.moves[-1:]
+class _Block:
+    """The lines of one key of a mapping, without the comments and empty lines behind them.
 
-
-def _move(rollout: CommentedMap, service: Service, edit: AddMove, now: datetime) -> None:
-    if service.rollout:
-        # A last move that a person dated in the future must not keep a revert from being written.
-        now = max(now, *(move.at for move in service.rollout.moves))
-    rollout["moves"].append(_move_entry(edit.percent, now, edit.why))
-    if edit.reject and service.rollout and service.rollout.candidate:
-        digest = service.versions[service.rollout.candidate].digest
-        entry = _flow({"digest": Quoted(digest), "at": _time(now), "why": Quoted(edit.why)})
-        rollout.setdefault("rejected", CommentedSeq()).append(entry)
-
-
-def _promote(rollout: CommentedMap, service: Service, now: datetime) -> None:
-    until = now + timedelta(seconds=service.keep_previous.for_seconds)
-    previous = _flow({"version": rollout["stable"], "until": _time(until)})
-    rollout["stable"] = rollout.pop("candidate")
-    del rollout["moves"]
-    rollout.pop("approvals", None)  # they were of this rollout
-    rollout["previous"] = previous
-
-
-def _moves(percent: int, now: datetime, why: str) -> CommentedSeq:
-    moves = CommentedSeq()
-    moves.append(_move_entry(percent, now, why))
-    return moves
-
-
-def _move_entry(percent: int, now: datetime, why: str) -> CommentedMap:
-    return _flow({"percent": percent, "at": _time(now), "why": Quoted(why)})
-
-
-def _flow(content: Mapping[str, Any]) -> CommentedMap:
-    entry = CommentedMap(content)
-    entry.fa.set_flow_style()
-    return entry
-
-
-def _time(at: datetime) -> Quoted:
-    return Quoted(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-
-def _yaml(text: str) -> YAML:
-    """Returns a round-trip YAML that leaves this text as it is.
-
-    Raises:
-        StackFileError: no indentation of sequences reproduces the text.
+    Args:
+        begin: first line, from 0.
+        end: the line after the last one.
+        column: of the key.
     """
-    for sequence, offset in ((4, 2), (2, 0)):
-        yaml = YAML(typ="rt")
-        yaml.preserve_quotes = True
-        yaml.width = 4096
-        yaml.indent(mapping=2, sequence=sequence, offset=offset)
-        if _dump(yaml, yaml.load(text)) == text:
-            return yaml
-    raise StackFileError(
-        "the stack file can't be edited without changing its layout elsewhere; "
-        "run it through a YAML formatter with two spaces of indentation first"
-    )
+
+    def __init__(self, begin: int, end: int, column: int) -> None:
+        self.begin, self.end, self.column = begin, end, column
+
+    @classmethod
+    def at(cls, lines: Sequence[str], begin: int, column: int) -> _Block:
+        """Finds the end of what begins at a line."""
+        end = begin + 1
+        for number in range(begin + 1, len(lines)):
+            content = lines[number].strip()
+            if not content or content.startswith("#"):
+                continue
+            if len(lines[number]) - len(lines[number].lstrip(" ")) <= column:
+                break
+            end = number + 1
+        return cls(begin, end, column)
+
+    def text(self, lines: Sequence[str]) -> str:
+        """Returns the lines as a document of their own."""
+        own = "".join(lines[self.begin : self.end]).replace("\r\n", "\n").rstrip("\n")
+        return re.sub(rf"(?m)^ {{0,{self.column}}}", "", own) + "\n"
+
+    def load(self, lines: Sequence[str]) -> CommentedMap:
+        """Reads them; comments stay where they are."""
+        return _yaml().load(self.text(lines))
+
+    def yaml(self, lines: Sequence[str]) -> YAML:
+        """Returns a YAML that leaves these lines as they are, where there is one."""
+        text = self.text(lines)
+        found = (yaml for yaml in map(_yaml, _INDENTS) if _dump(yaml, yaml.load(text)) == text)
+        return next(found, _yaml())
+
+
+def _indented(text: str, column: int, newline: str) -> list[str]:
+    indented = textwrap.indent(text, " " * column)
+    return indented.replace("\n", newline).splitlines(keepends=True)
+
+
+def _yaml(indents: tuple[int, int, int] = _INDENTS[0]) -> YAML:
+    mapping, sequence, offset = indents
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
+    return yaml
 
 
 def _dump(yaml: YAML, document: Any) -> str:
@@ -210,14 +169,28 @@ def _dump(yaml: YAML, document: Any) -> str:
     return stream.getvalue()
 
 
-def _replace(path: Path, text: str) -> None:
+def _plain(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def _replace(path: Path, before: bytes, content: bytes) -> None:
+    for left_behind in path.parent.glob(f".{path.name}.*.tmp"):
+        left_behind.unlink()  # of one who was killed: we hold the lock
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+    with temporary.open("wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.chmod(path.stat().st_mode)
+    if path.read_bytes() != before:
+        temporary.unlink()
+        raise StackFileError(f"{path}: somebody changed it meanwhile; nothing was written")
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -23,11 +23,12 @@ from local.processes import MARK
 from models.errors import RuntimeTargetError
 from models.stack import load_stack
 from rollout import history, report
+from rollout.declare import reset_service, start_rollout
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence import evidence
 from rollout.plan import is_over
 from rollout.prometheus import Prometheus
-from rollout.stack_file import reset_service, stack_path, start_rollout
+from rollout.stack_file import stack_path
 from scripts.pulumi_cli import Pulumi
 from scripts.screen import (
     CONSOLE,
@@ -178,7 +179,16 @@ class _Rollouts:
         self.story.move(at, trained["version"], 0, after, "start", why)
         versions = (rollout.stable, rollout.candidate) if rollout else (None, None)
         decided = {"verdict": "start", "reason": why}
-        line = history.line_of(at, SERVICE, versions, (0, after), decided)
+        line = history.line_of(
+            at,
+            SERVICE,
+            versions,
+            (0, after),
+            decided,
+            by="quickstart",
+            digest=entry["digest"],
+            commit=history.head_commit(self.file),
+        )
         history.append(history.history_path(self.file, self.target.stack, SERVICE), line)
 
     def roll_out(self, trained: dict[str, Any]) -> None:

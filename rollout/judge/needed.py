@@ -64,7 +64,7 @@ def _still(terms: Terms, metric: MetricVerdict, requests: int) -> int | None:
     stable, candidate = metric.stable, metric.candidate
     if stable.bad is None or stable.rate is None or candidate.rate is None or not requests:
         return None
-    share = min(max(terms.percent / 100, 0.001), 0.999)
+    share = min(max(terms.sent_percent / 100, 0.001), 0.999)
     shown = math.log(max(metric.margin_e_value or 1.0, 1.0))
     answers = requests_to_rule_out(
         (stable.rate, candidate.rate), metric.margin, share, terms.judge.beta, shown

@@ -1,7 +1,8 @@
 """The rules and their order, from what was seen to a verdict.
 
-Not ready, no data, alone at 100%, extreme harm, the split, harm, the SLO, distributions, then what
-an advance still needs and the deadline. What is missing or strange holds; it never moves traffic.
+Not ready, no data, waiting at 0%, alone at 100%, extreme harm, the split, harm, the SLO,
+distributions, then what an advance still needs and the deadline. What is missing or strange holds;
+it never moves traffic.
 """
 
 from __future__ import annotations
@@ -45,12 +46,15 @@ def judge(terms: Terms, seen: Observations, now: datetime) -> Verdict:
         seen: counts of both versions from the first move to now.
         now: time of the decision.
     """
+    terms = terms.spending(seen.budget_share)
     unready = _never_ready(terms, seen, now)
     if unready:
-        return Verdict("revert", unready)
+        return Verdict("revert", unready, never_served=not np.nansum(seen.candidate.routed) > 0)
     blind = _why_blind(terms, seen, now)
     if blind:
         return Verdict("no-data", blind)
+    if terms.sent_percent == 0:
+        return _waiting(terms, seen, now)
     if terms.percent == 100:
         step = seen.present_step()
         strange = _strange([seen.candidate], step)
@@ -134,7 +138,7 @@ def _decide(
         found.metrics,
         found.requests,
         found.seconds,
-        split_known=found.split is not None or terms.percent == 0,
+        split_known=found.split is not None,
     )
     if not needed.reasons:
         reason = sentences.advance(found.metrics, found.requests, terms.judge.beta)
@@ -146,11 +150,13 @@ def _wait(terms: Terms, needed: Needed, alerts: tuple[str, ...], now: datetime) 
     """Holds for what is still needed, or does what the deadline says: policy, not evidence."""
     reason = f"no harm found; still needed: {', '.join(needed.reasons)}"
     deadline = terms.judge.deadline
-    late = terms.moved_at and (now - terms.moved_at).total_seconds() - deadline.after_seconds
-    if not late or late < 0:
+    allowed = deadline.after_seconds
+    if terms.copies_percent:  # a shadow is to run for as long as it says
+        allowed = max(allowed, terms.bake_seconds)
+    if not terms.moved_at or (now - terms.moved_at).total_seconds() < allowed:
         return Verdict("hold", reason, needed=needed, alerts=alerts)
     past = (
-        f"undecided for {sentences.span(deadline.after_seconds)} at {terms.percent}%: the deadline "
+        f"undecided for {sentences.span(allowed)} at {terms.percent}%: the deadline "
         f"says {deadline.then} (policy, not evidence)"
     )
     kind: Kind = "revert" if deadline.then == "revert" else "hold"
@@ -175,6 +181,29 @@ def _never_ready(terms: Terms, seen: Observations, now: datetime) -> str | None:
     )
 
 
+def _waiting(terms: Terms, seen: Observations, now: datetime) -> Verdict:
+    """Decides on a candidate that nothing is sent to: it has to be Ready, for the bake time."""
+    ready = seen.candidate.ready
+    known = [] if ready is None else np.flatnonzero(np.isfinite(ready))
+    if ready is None or not len(known):
+        return Verdict("no-data", "it is not known whether the candidate is Ready")
+    age = _age_seconds(seen, int(known[-1]) + 1, now)
+    if age > STALE_INTERVALS * seen.interval_seconds:
+        return Verdict("no-data", f"whether the candidate is Ready was last known {age:.0f} s ago")
+    # At 0 from the last interval in which it was not, or something was sent.
+    with np.errstate(invalid="ignore"):
+        broken = np.flatnonzero((ready[: known[-1] + 1] != 1) | (seen.weights[: known[-1] + 1] > 0))
+    seconds = seen.interval_seconds * (int(known[-1]) - (int(broken[-1]) if len(broken) else -1))
+    if not seconds:
+        return Verdict("hold", "the candidate is not Ready yet")
+    reason = f"the candidate has been Ready for {sentences.span(seconds)}"
+    if seconds < terms.bake_seconds:
+        left = terms.bake_seconds - seconds
+        needed = Needed(None, left, (f"{left:.0f} s of bake time",))
+        return Verdict("hold", f"{reason}; still needed: {needed.reasons[0]}", needed=needed)
+    return Verdict("advance", f"{reason}, nothing was sent to it yet", step_seconds=seconds)
+
+
 def _age_seconds(seen: Observations, intervals: int, now: datetime) -> float:
     """Returns how long ago some first intervals ended."""
     return (now - seen.time_of(intervals)).total_seconds()
@@ -184,11 +213,13 @@ def _why_blind(terms: Terms, seen: Observations, now: datetime) -> str | None:
     """Returns why the data can't carry a verdict, or None."""
     if seen.declared_now is None:
         return "the declared weight is not recorded: is Prometheus up, and the stack applied?"
-    if not same_percent(seen.declared_now, terms.percent):
+    if not same_percent(seen.declared_now, terms.sent_percent):
         return (
             f"the move to {terms.percent}% is not in effect: "
             f"{seen.declared_now:g}% is; run `pulumi up`"
         )
+    if terms.sent_percent == 0:
+        return None  # nothing is sent to the candidate, so nothing has to be counted
     everywhere = np.ones(len(seen.weights), dtype=bool)
     known = np.flatnonzero(_counted(seen, everywhere, alone=terms.percent == 100))
     if not len(known):

@@ -208,11 +208,12 @@ class Observations:
     Attributes:
         start: begin of the first interval.
         interval_seconds: width of each interval.
-        weights: shape (T,): the candidate's percentage that held in all of an interval; NaN where
-            it changed, is not known, or has not settled.
+        weights: shape (T,): the candidate's percentage of all that was sent, copies among it, where
+            it held in all of an interval; NaN where it changed, is not known, or has not settled.
         declared_now: the candidate's percentage at the end of the grid, None if not recorded.
         stable: the yardstick.
         candidate: the version under test.
+        budget_share: the part of alpha and beta that may be spent on this grid, see `rollout.grid`.
     """
 
     start: datetime
@@ -221,6 +222,7 @@ class Observations:
     declared_now: float | None
     stable: Arm
     candidate: Arm
+    budget_share: float = 1.0
 
     def time_of(self, index: int) -> datetime:
         """Returns the begin of an interval."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -65,6 +65,7 @@ class Terms:
         tolerances: of single distributions, by name, where they have their own.
         extra_tests: by name, beside the judge's own.
         latency_share: share of requests that the latency SLO speaks of, None without one.
+        copies_percent: share of stable's requests that a candidate at 0% gets a copy of.
     """
 
     percent: int
@@ -78,6 +79,19 @@ class Terms:
     tolerances: Mapping[str, float] = field(default_factory=dict[str, float])
     extra_tests: tuple[ExtraTest, ...] = ()
     latency_share: float | None = None
+    copies_percent: int = 0
+
+    @property
+    def sent_percent(self) -> float:
+        """The candidate's share of all that is sent to both versions, copies among it."""
+        if self.percent:
+            return self.percent
+        return 100 * self.copies_percent / (100 + self.copies_percent)
+
+    def spending(self, share: float) -> Terms:
+        """Returns the same terms with a part of alpha and beta, above 0 and at most 1."""
+        levels = {"alpha": self.judge.alpha * share, "beta": self.judge.beta * share}
+        return replace(self, judge=self.judge.model_copy(update=levels))
 
     @property
     def promised(self) -> tuple[str, ...]:
@@ -99,16 +113,20 @@ class Terms:
             ERRORS: RateTerms(margin.error_rate, slo.error_rate),
             LATENCY: RateTerms(margin.latency, 1 - slo.latency.share),
         }
-        if slo.accuracy:
+        strategy, percent = service.strategy, rollout.percent
+        copies = 0 if percent else strategy.copies_percent
+        # Labels are for answers that somebody got; those to copies are thrown away.
+        if slo.accuracy and not copies:
             rates[ACCURACY] = RateTerms(margin.accuracy, 1 - slo.accuracy)
         return cls(
-            percent=rollout.percent,
+            percent=percent,
             moved_at=rollout.moves[-1].at if rollout.moves else None,
-            bake_seconds=service.strategy.bake_at(rollout.percent),
-            evidence=service.strategy.evidence_at(rollout.percent),
+            bake_seconds=strategy.bake_at(percent),
+            evidence=strategy.evidence_at(percent),
             judge=service.judge,
             rates=rates,
             drift=service.drift,
             extra_tests=service.extra_tests,
             latency_share=slo.latency.share,
+            copies_percent=copies,
         )

@@ -178,6 +178,7 @@ class Verdict:
         alerts: what a person should look at, whatever the verdict.
         step_requests: the candidate's requests at the present step.
         step_seconds: how long the present step has held, settled.
+        never_served: with revert, no request was ever sent to the candidate.
     """
 
     kind: Kind
@@ -191,3 +192,4 @@ class Verdict:
     alerts: tuple[str, ...] = ()
     step_requests: int = 0
     step_seconds: float = 0.0
+    never_served: bool = False

@@ -30,7 +30,7 @@ from local.cluster.layout import ENDPOINTS, Layout
 from local.processes import marked_processes
 from models.names import BACKEND_HEADER, NO_VERSION, VERSION_HEADER
 from models.stack import load_stack
-from rollout.stack_file import start_rollout
+from rollout.declare import start_rollout
 from tests.cluster.machine import machine_settings
 from tests.project import Project, moves_of
 

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from local.processes import marked_processes
 from models.alerting import AlertName
 from models.stack import load_stack
-from rollout.stack_file import start_rollout
+from rollout.declare import start_rollout
 from tests.project import Project, moves_of
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(900)]

@@ -79,7 +79,7 @@ def test_a_runtime_without_our_server_tells_no_labels_and_no_distributions():
     service = parse_stack(LOCAL, "x").services["fraud"]
     runtime = Runtime.model_validate({"kind": "sklearn"})
     service = service.model_copy(update={"runtime": runtime})
-    seen = collect("fraud", service, "models", metrics, FIRST_MOVE + timedelta(hours=2))
+    seen = collect({"fraud": service}, "models", metrics, FIRST_MOVE + timedelta(hours=2))["fraud"]
     assert not any("modelramp_" in query for query in metrics.queries)
     for arm in (seen.stable, seen.candidate):
         assert np.isnan(arm.metrics["accuracy"].total).all()
@@ -92,7 +92,7 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     metrics = Recorded()
     service = parse_stack(LOCAL, "x").services["fraud"]
     now = FIRST_MOVE + timedelta(hours=2)
-    seen = collect("fraud", service, "models", metrics, now)
+    seen = collect({"fraud": service}, "models", metrics, now)["fraud"]
     assert seen.start == FIRST_MOVE
     assert len(seen.weights) == 120
     assert seen.declared_now == 5
