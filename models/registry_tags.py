@@ -14,6 +14,10 @@ from models.base import Digest, SemanticVersion
 from models.errors import ConfigError, Problem
 
 PREFIX = "modelramp."
+STACK_PREFIX = f"{PREFIX}stack."
+"""Begins the tags that say which stack serves a version, see `rollout.registry_follow`."""
+ARCHIVED = f"{PREFIX}archived"
+"""The tag that says since when a version is archived."""
 
 GitCommit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|unknown)$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -27,6 +31,9 @@ _ALLOWED = {
     "metrics_run": "the id of the MLflow run that holds the training metrics",
     "reference_profile": "true or false",
     "owner": "the team that owns the model, not empty",
+    "evaluation": "the path of an artifact of the run, see docs/registry.md",
+    "load_test": "the path of an artifact of the run, see docs/registry.md",
+    "fairness": "the path of an artifact of the run, see docs/registry.md",
 }
 
 
@@ -42,6 +49,10 @@ class RegistryTags(BaseModel):
         metrics_run: id of the MLflow run that holds the training metrics.
         reference_profile: whether the artifact folder holds a reference profile.
         owner: the team that owns the model.
+        evaluation: path of a `models.offline_evidence.Evaluation` among the artifacts of
+            `metrics_run`.
+        load_test: likewise of a `LoadTest`.
+        fairness: likewise of a `Fairness`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,10 +64,13 @@ class RegistryTags(BaseModel):
     metrics_run: NonEmpty
     reference_profile: bool
     owner: NonEmpty
+    evaluation: NonEmpty | None = None
+    load_test: NonEmpty | None = None
+    fairness: NonEmpty | None = None
 
     def to_tags(self) -> dict[str, str]:
         """Returns the tags as MLflow wants them: full names, values as text."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude_none=True)
         return {
             PREFIX + name: str(value).lower() if isinstance(value, bool) else value
             for name, value in values.items()
@@ -64,7 +78,9 @@ class RegistryTags(BaseModel):
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> RegistryTags:
-        """Reads the tags of a registered model version; tags of others are ignored.
+        """Reads the tags of a registered model version.
+
+        Tags of others are ignored, and those that say what became of it.
 
         Raises:
             ConfigError: tags are missing, unknown or wrong; all problems at once.
@@ -72,7 +88,7 @@ class RegistryTags(BaseModel):
         ours = {
             name.removeprefix(PREFIX): value
             for name, value in tags.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and not name.startswith((STACK_PREFIX, ARCHIVED))
         }
         try:
             return cls.model_validate(ours)

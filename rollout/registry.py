@@ -5,18 +5,19 @@ MLflow is imported inside the functions: that takes seconds, and most commands d
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from models.digest import artifact_digest
 from models.errors import ConfigError, RegistryError
-from models.reference_profile import ReferenceProfile
+from models.reference_profile import PROFILE_FILE, ReferenceProfile
 from models.registry_tags import PREFIX, RegistryTags
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_SECONDS: Final = "10"
 RETRIES: Final = "3"
+VERSION_TAG: Final = f"{PREFIX}version"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class RegisteredVersion:
         run_id: the MLflow run it came from: parameters and training metrics.
         git_commit: of the training code, or `unknown`.
         data_hash: of the training data.
+        inputs: type by name of what the model takes, from its signature; None where it has none.
+        outputs: likewise of what it gives.
+        has_profile: whether a reference profile is among the files.
     """
 
     registry_uri: str
@@ -48,6 +53,50 @@ class RegisteredVersion:
     run_id: str
     git_commit: str
     data_hash: str
+    inputs: dict[str, str] | None
+    outputs: dict[str, str] | None
+    has_profile: bool
+
+
+def find_number(tracking_uri: str, name: str, version: str) -> str:
+    """Returns the registry's own number of a model service's version, such as 15 for 1.5.0.
+
+    Args:
+        tracking_uri: of the MLflow server.
+        name: of the registered model.
+        version: what its tag `modelramp.version` says.
+
+    Raises:
+        RegistryError: none or several versions of the model are tagged so; lists what there is.
+    """
+    with connect(tracking_uri) as client:
+        client.get_registered_model(name)
+        found = [*registered_versions(client, name)]
+    numbers = [it.version for it in found if it.tags.get(VERSION_TAG) == version]
+    if len(numbers) == 1:
+        return str(numbers[0])
+    if numbers:
+        raise RegistryError(
+            f"models:/{name}: numbers {', '.join(map(str, numbers))} are all tagged "
+            f"{VERSION_TAG} = {version}; tag one of them only"
+        )
+    there = [f"{it.tags.get(VERSION_TAG, 'untagged')} (number {it.version})" for it in found]
+    raise RegistryError(
+        f"models:/{name}: no version is tagged {VERSION_TAG} = {version}; there are: "
+        f"{', '.join(there) or 'none'}"
+    )
+
+
+def registered_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+    """Yields all versions of a registered model, page by page."""
+    quote = '"' if "'" in name else "'"
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name={quote}{name}{quote}", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def resolve(tracking_uri: str, name: str, version: str | int) -> RegisteredVersion:
@@ -67,7 +116,10 @@ def resolve(tracking_uri: str, name: str, version: str | int) -> RegisteredVersi
         found = client.get_model_version(name, str(version))
         tags = parse_tags(uri, found.tags)
         location = artifact_uri(client, found)
-        digest = artifact_digest_at(location)
+        with _downloaded(location) as folder:
+            digest = artifact_digest(folder)
+            inputs, outputs = _signature(folder)
+            has_profile = (folder / PROFILE_FILE).is_file()
     if urlsplit(location).scheme != "s3":
         raise RegistryError(
             f"{uri}: its files are at {location}, KServe needs s3://; start the MLflow server with"
@@ -86,6 +138,9 @@ def resolve(tracking_uri: str, name: str, version: str | int) -> RegisteredVersi
         run_id=found.run_id or tags.metrics_run,
         git_commit=tags.git_commit,
         data_hash=tags.data_hash,
+        inputs=inputs,
+        outputs=outputs,
+        has_profile=has_profile,
     )
 
 
@@ -148,10 +203,46 @@ def logged_model_id(version: ModelVersion) -> str:
 
 def artifact_digest_at(uri: str) -> str:
     """Returns the digest of the files at a store's URI, which are downloaded for it."""
+    with _downloaded(uri) as folder:
+        return artifact_digest(folder)
+
+
+@contextmanager
+def _downloaded(uri: str) -> Generator[Path]:
     from mlflow.artifacts import download_artifacts  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
-        return artifact_digest(Path(download_artifacts(artifact_uri=uri, dst_path=folder)))
+        yield Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+
+
+def _signature(folder: Path) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """Returns the inputs and outputs of a model's signature, type by name."""
+    from mlflow.models import Model  # noqa: PLC0415
+
+    signature = Model.load(str(folder)).signature
+    return (_types(signature.inputs), _types(signature.outputs)) if signature else (None, None)
+
+
+def _types(schema: Any) -> dict[str, str] | None:
+    """Returns a signature's columns as a stack file declares them; those without a name by place.
+
+    What may be left out is marked as in many languages: `double?`.
+    """
+    if not schema:
+        return None
+    return {
+        str(it.get("name", place)): f"{_type(it)}{'' if it.get('required', True) else '?'}"
+        for place, it in enumerate(schema.to_dict())
+    }
+
+
+def _type(column: dict[str, Any]) -> str:
+    """Returns a column's type: `double`, `float64[-1, 30]`; a nested one as JSON."""
+    tensor = column.get("tensor-spec")
+    if tensor:
+        return f"{tensor['dtype']}{list(tensor['shape'])}"
+    nested = {key: it for key, it in column.items() if key not in ("name", "required")}
+    return str(nested["type"]) if [*nested] == ["type"] else json.dumps(nested, sort_keys=True)
 
 
 def registry_uri(name: str, version: str | int) -> str:

@@ -1,3 +1,4 @@
+# pyright: basic
 from __future__ import annotations
 
 import pytest
@@ -20,7 +21,14 @@ def test_round_trip_beside_tags_of_others() -> None:
     tags = TAGS.to_tags()
     assert tags["modelramp.version"] == "1.4.0"
     assert tags["modelramp.reference_profile"] == "true"
-    assert RegistryTags.from_tags({**tags, "mlflow.user": "x"}) == TAGS
+    others = {"mlflow.user": "x", "modelramp.stack.prod": "{}", "modelramp.archived": "2026"}
+    assert RegistryTags.from_tags({**tags, **others}) == TAGS
+
+
+def test_the_path_of_an_evaluation_is_optional() -> None:
+    assert "modelramp.evaluation" not in TAGS.to_tags()
+    with_one = TAGS.model_copy(update={"evaluation": "modelramp/evaluation.json"})
+    assert RegistryTags.from_tags(with_one.to_tags()) == with_one
 
 
 def test_all_problems_at_once_each_with_what_is_allowed() -> None:
@@ -37,7 +45,7 @@ def test_all_problems_at_once_each_with_what_is_allowed() -> None:
         "tag modelramp.digest: has a wrong value; it must be sha256: and 64 hexadecimal digits",
         (
             "tag modelramp.onwer: unknown; known are version, digest, git_commit, data_hash,"
-            " metrics_run, reference_profile, owner"
+            " metrics_run, reference_profile, owner, evaluation, load_test, fairness"
         ),
         "tag modelramp.owner: missing; it must be the team that owns the model, not empty",
         (
