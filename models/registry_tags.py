@@ -6,16 +6,16 @@ Every tag is named `modelramp.<field>`; tags of other names belong to others and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from models.base import Digest, SemanticVersion
+from models.base import Digest, Percent, SemanticVersion
 from models.errors import ConfigError, Problem
 
 PREFIX = "modelramp."
 STACK_PREFIX = f"{PREFIX}stack."
-"""Begins the tags that say which stack serves a version, see `rollout.registry_follow`."""
+"""Begins the names of the tags that say what each stack does with a version, see `StackTag`."""
 ARCHIVED = f"{PREFIX}archived"
 """The tag that says since when a version is archived."""
 
@@ -35,6 +35,25 @@ _ALLOWED = {
     "load_test": "the path of an artifact of the run, see docs/registry.md",
     "fairness": "the path of an artifact of the run, see docs/registry.md",
 }
+
+
+Role = Literal["stable", "candidate", "rejected", "previous", "declared", "none"]
+
+
+class StackTag(BaseModel):
+    """What a stack does with a registered version: the value of `modelramp.stack.<stack>`, as JSON.
+
+    Attributes:
+        role: `declared` serves nothing; `none` is declared no more.
+        percent: its share of the service's traffic.
+        since: when it got this role and share.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role
+    percent: Percent
+    since: AwareDatetime
 
 
 class RegistryTags(BaseModel):

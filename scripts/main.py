@@ -10,11 +10,13 @@ from rich.markup import escape
 from models.errors import ModelrampError
 from scripts.backtest import backtest
 from scripts.check import check
+from scripts.deploy import deploy
 from scripts.doctor import doctor
 from scripts.judge import judge
 from scripts.local import local
 from scripts.profile import profile
 from scripts.quickstart import quickstart
+from scripts.registry import registry
 from scripts.screen import ERRORS
 from scripts.validate import validate
 
@@ -30,12 +32,14 @@ _app = typer.Typer(
 )
 _app.command()(validate)
 _app.command()(check)
+_app.command()(deploy)
 _app.command()(doctor)
 _app.command()(judge)
 _app.command()(backtest)
 _app.command()(quickstart)
 _app.command()(profile)
 _app.add_typer(local, name="local")
+_app.add_typer(registry, name="registry")
 
 
 def app() -> None:

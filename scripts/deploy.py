@@ -1,0 +1,152 @@
+"""`modelramp deploy`: a registered version becomes the candidate, once it has passed its gates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from local.home import Home
+from models.errors import MetricsError
+from models.stack import load_stack
+from rollout.deploy import Deployment, entry_of, evidence_of, prepare, start
+from rollout.forecast import read_traffic, rollout_seconds
+from rollout.judge.sentences import span
+from rollout.registry_follow import follow_quietly
+from rollout.stack_file import stack_path
+from scripts.check import prometheus_url
+from scripts.registry import registry_of
+from scripts.screen import CONSOLE, ERRORS
+
+REFUSED = 1
+
+_COLOURS = {"passed": "green", "failed": "red", "forced": "yellow", "not declared": "dim"}
+
+
+def deploy(
+    service: Annotated[str, typer.Argument(help="The model service.")],
+    version: Annotated[str, typer.Argument(help="Its new version, such as 1.5.0.")],
+    stack: Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The registered model, if it is not named like the service."),
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Pass failed gates, where policy allows; logged."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a registered model version the candidate of a service, if it passes all its gates.
+
+    Finds the version in MLflow by its tag `modelramp.version`, computes the digest of its files
+    anew, reads its lineage and signature, and checks the gates that the service declares against
+    what training logged (docs/registry.md). Only then the stack file is edited: the version, and
+    the first step of the strategy. The next `pulumi up` makes it so, `drift-check` takes it on.
+
+    --force passes failed gates and is logged with its reason. It needs `gates.allowForce`, which
+    is on unless `risk: high`. A digest that differs from what was registered, a digest that was
+    taken back before, and the rule of semantic versions cannot be forced.
+
+    Exit code 0 if it was written (or would be), 1 if a gate failed or the use is wrong.
+
+    Example: modelramp deploy fraud 1.5.0 --stack staging --dry-run
+    """
+    home, now = Home.find(), datetime.now(UTC)
+    file = stack_path(home.root, stack)
+    tracking_uri = registry_of(home, load_stack(file).cluster)
+    deployment = prepare(
+        file,
+        stack,
+        service,
+        version,
+        tracking_uri=tracking_uri,
+        model=model or service,
+        now=now,
+        reason=force,
+    )
+    seconds = _seconds(home, deployment, now)
+    if deployment.is_allowed and not dry_run:
+        start(deployment, now)
+        follow_quietly(file, stack, tracking_uri, now, _warn)
+    if as_json:
+        typer.echo(json.dumps(_as_json(deployment, seconds, dry_run=dry_run), indent=2))
+    else:
+        _show(deployment, seconds, dry_run=dry_run)
+        if force and not deployment.is_allowed:
+            _warn("--force does not pass what is failed here; see modelramp deploy --help")
+    if not deployment.is_allowed:
+        raise typer.Exit(REFUSED)
+
+
+def _seconds(home: Home, deployment: Deployment, now: datetime) -> float | None:
+    """Returns how long the rollout will take; no deployment fails because that is not known."""
+    from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
+
+    before, name = deployment.before, deployment.service
+    metrics = Prometheus(prometheus_url(home, before.cluster))
+    try:
+        service = before.services[name]
+        traffic = read_traffic(metrics, name, service, before.cluster.namespace, now)
+    except MetricsError:
+        return None
+    return rollout_seconds(service, traffic) if traffic else None
+
+
+def _show(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> None:
+    registered = deployment.registered
+    known = Table(box=None, pad_edge=False, show_header=False)
+    for what, value in (
+        ("registry", registered.registry_uri),
+        ("digest", registered.digest),
+        ("run", registered.run_id),
+        ("git commit", registered.git_commit),
+        ("training data", registered.data_hash),
+        ("at today's traffic", span(seconds) if seconds else "not known"),
+    ):
+        known.add_row(f"[dim]{what}[/dim]", escape(value))
+    gates = Table(box=None, pad_edge=False)
+    for heading in ("gate", "state", "why"):
+        gates.add_column(heading, overflow="fold")
+    for gate in deployment.gates:
+        state = f"[{_COLOURS[gate.state]}]{gate.state}[/]"
+        gates.add_row(escape(gate.name), state, escape(gate.says))
+    CONSOLE.print(known)
+    CONSOLE.print(gates)
+    CONSOLE.print(f"\n{escape(_next(deployment, dry_run=dry_run))}", highlight=False)
+
+
+def _next(deployment: Deployment, *, dry_run: bool) -> str:
+    which, stack = f"{deployment.service} {deployment.version}", deployment.stack
+    if not deployment.is_allowed:
+        failed = [gate.name for gate in deployment.gates if gate.state == "failed"]
+        return f"{which} was not deployed, nothing was written; failed: {', '.join(failed)}"
+    if dry_run:
+        return f"{which} would begin at {deployment.to_percent}%; nothing was written"
+    return (
+        f"{which} begins at {deployment.to_percent}%; review and commit it, then: "
+        f"pulumi up --stack {stack}"
+    )
+
+
+def _as_json(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "service": deployment.service,
+        "version": deployment.version,
+        "stack": deployment.stack,
+        "allowed": deployment.is_allowed,
+        "written": deployment.is_allowed and not dry_run,
+        "toPercent": deployment.to_percent,
+        "entry": entry_of(deployment.registered),
+        "secondsAtTodaysTraffic": seconds,
+        **evidence_of(deployment),
+    }
+
+
+def _warn(what: str) -> None:
+    ERRORS.print(f"[yellow]warning[/yellow] {escape(what)}", highlight=False, soft_wrap=True)
