@@ -27,7 +27,7 @@ def plan(name: str, stack: Stack, verdict: Verdict | None, now: datetime) -> Edi
         now: time of the decision.
     """
     service = stack.services[name]
-    return (verdict and _of_verdict(service, verdict)) or _tidy(service, stack, now)
+    return (verdict and _of_verdict(service, verdict)) or _tidy(name, stack, now)
 
 
 def _of_verdict(service: Service, verdict: Verdict) -> Edit | None:
@@ -48,15 +48,16 @@ def _of_verdict(service: Service, verdict: Verdict) -> Edit | None:
     return None
 
 
-def _tidy(service: Service, stack: Stack, now: datetime) -> Edit | None:
+def _tidy(name: str, stack: Stack, now: datetime) -> Edit | None:
     """Returns what time or a person has made due: a new try, or the end of what serves no more."""
+    service = stack.services[name]
     rollout = service.rollout
     if rollout is None or rollout.paused or closed((stack.calendar, service.calendar), now):
         return None
     if service.is_taken_back and rollout.candidate:
         if service.versions[rollout.candidate].digest in rollout.retry:
-            percent = service.strategy.first_percent
-            return Restart(percent, "a person set retry")
+            percent, waits = first_move(name, stack, now)
+            return Restart(percent, f"a person set retry{f'; {waits}' if waits else ''}")
         kept = timedelta(seconds=service.keep_previous.for_seconds)
         if now >= rollout.moves[-1].at + kept:
             return Drop("candidate", f"{rollout.candidate} was taken back and kept long enough")
@@ -97,6 +98,8 @@ def waits_for(name: str, stack: Stack, now: datetime) -> str | None:
         return f"paused: {rollout.paused}"
     if why := closed((stack.calendar, service.calendar), now) or _busy(name, stack.services):
         return why
+    if rollout.percent == 0 and any(move.percent for move in rollout.moves):
+        return f"a person set it to 0: modelramp promote {name} goes on"
     if service.strategy.is_endless and rollout.percent == max(service.strategy.percents):
         return "it runs on and on"
     if rollout.percent == 100 or isinstance(service.strategy, Shadow):

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from models.stack import parse_stack
-from rollout.judge import Verdict
-from rollout.edits import AddMove, Promote
-from rollout.plan import as_people_allow, is_over, plan
-from tests.stacks import LOCAL
+from rollout.edits import AddMove, Drop, Promote, Restart
+from rollout.judge import MetricVerdict, Verdict
+from rollout.judge.verdict import Shown
+from rollout.plan import as_people_allow, first_move, is_over, plan
+from tests.stacks import LOCAL, OTHER
 
 STACK = parse_stack(LOCAL, "x")
 MONDAY = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -114,7 +115,9 @@ def test_an_approval_by_a_bot_does_not_count():
     text = LOCAL.replace("5, 25,", "5, {percent: 25, approve: true},")
     for bot in ("drift-check", "actions[bot]"):
         given = APPROVAL.replace("ann", f'"{bot}"')
-        stack = parse_stack(text.replace('stable: "1.4.0"', f'stable: "1.4.0"\n        {given}'), "x")
+        stack = parse_stack(
+            text.replace('stable: "1.4.0"', f'stable: "1.4.0"\n        {given}'), "x"
+        )
         held = as_people_allow(Verdict("advance", "fine"), "fraud", stack, MONDAY)
         assert (held.kind, "approval" in held.reason) == ("hold", True)
 
@@ -124,3 +127,118 @@ def test_champion_and_challenger_run_on_and_on():
     stack = parse_stack(text, "x")
     held = as_people_allow(Verdict("advance", "fine"), "fraud", stack, MONDAY)
     assert (held.kind, "runs on and on" in held.reason) == ("hold", True)
+
+
+def tidied(rollout: str, at: datetime, **more: str):
+    """What is due of a service that is not in a rollout."""
+    text = LOCAL[: LOCAL.index("        stable:")] + rollout + LOCAL[LOCAL.index("    churn:") :]
+    for old, new in more.items():
+        text = text.replace(f"{old}:", f"{new}\n      {old}:", 1)
+    return plan("fraud", parse_stack(text, "x"), None, at)
+
+
+PREVIOUS = """\
+        stable: "1.5.0"
+        previous: {version: "1.4.0", until: "2026-11-23T12:00:00Z"}
+"""
+TAKEN_BACK = f"""\
+        stable: "1.4.0"
+        candidate: "1.5.0"
+        moves:
+          - {{percent: 5, at: "2026-11-22T09:00:00Z"}}
+          - {{percent: 0, at: "2026-11-22T12:00:00Z"}}
+        rejected: [{{digest: "{OTHER}", at: "2026-11-22T12:00:00Z", why: harm}}]
+"""
+
+
+def test_the_previous_version_goes_when_its_time_is_over_and_a_window_is_open():
+    assert tidied(PREVIOUS, MONDAY) is None
+    edit = tidied(PREVIOUS, MONDAY.replace(hour=12))
+    assert edit == Drop("previous", "1.4.0 was kept until 2026-11-23 12:00 UTC")
+    shut = OFFICE.replace("mon", "tue")
+    assert tidied(PREVIOUS, MONDAY.replace(hour=12), risk=shut) is None
+    paused = PREVIOUS + '        paused: "an incident"\n'
+    assert tidied(paused, MONDAY.replace(hour=12)) is None
+
+
+def test_a_candidate_that_was_taken_back_goes_after_the_same_time():
+    assert tidied(TAKEN_BACK, MONDAY) is None
+    edit = tidied(TAKEN_BACK, MONDAY.replace(hour=12))
+    assert edit == Drop("candidate", "1.5.0 was taken back and kept long enough")
+
+
+def test_a_person_s_retry_begins_anew():
+    retried = TAKEN_BACK + f'        retry: ["{OTHER}"]\n'
+    assert tidied(retried, MONDAY) == Restart(1, "a person set retry")
+
+
+def test_a_candidate_that_was_never_served_leaves_in_one_edit():
+    edit = plan("fraud", STACK, Verdict("revert", "never Ready", never_served=True), MONDAY)
+    assert edit == Drop("candidate", "never Ready", reject=True)
+
+
+def test_a_shadow_is_over_with_its_time():
+    text = LOCAL.replace(CANARY, "{kind: shadow, for: 2h}")
+    text = text.replace("percent: 1,", "percent: 0,").replace("percent: 5,", "percent: 0,")
+    stack = parse_stack(text, "x")
+    verdict = as_people_allow(Verdict("advance", "no harm"), "fraud", stack, MONDAY)
+    assert plan("fraud", stack, verdict, MONDAY) == Drop(
+        "candidate", "the shadow's time is over: no harm"
+    )
+
+
+def test_what_a_person_set_to_0_stays_there():
+    stack = parse_stack(LOCAL.replace("percent: 5,", "percent: 0,"), "x")
+    held = as_people_allow(Verdict("advance", "Ready"), "fraud", stack, MONDAY)
+    assert (held.kind, "a person set it to 0" in held.reason) == ("hold", True)
+
+
+GROUPED = LOCAL.replace("risk: high", "risk: high\n      group: payments").replace(
+    "owner: growth", "owner: growth\n      group: payments"
+)
+
+
+@pytest.mark.parametrize(
+    ("fraud", "waits"), [("percent: 5,", True), ("percent: 0,", True), (None, False)]
+)
+def test_a_group_has_one_rollout_at_a_time(fraud, waits):
+    text = GROUPED
+    if fraud:
+        text = text.replace("percent: 5,", fraud)
+    else:
+        begin, end = text.index("        stable:"), text.index("    churn:")
+        text = text[:begin] + TAKEN_BACK + text[end:]
+    percent, why = first_move("churn", parse_stack(text, "x"), MONDAY)
+    assert (percent, why) == (
+        (0, "fraud of group payments is being rolled out") if waits else (10, None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("upper", "words"),
+    [(-0.001, "the candidate wins in errorRate: "), (0.001, "no difference beyond the margin: ")],
+)
+def test_an_ab_test_says_what_it_decided(upper, words):
+    text = LOCAL.replace(CANARY, "{kind: ab-test, percent: 5}")
+    shown = Shown(0.01, 1000, 10)
+    metric = MetricVerdict(
+        "errorRate",
+        shown,
+        shown,
+        0.0,
+        -0.002,
+        upper,
+        1.0,
+        0.002,
+        40.0,
+        0.003,
+        1.0,
+        False,
+        True,
+        1000,
+    )
+    verdict = Verdict("advance", "worse is ruled out", (metric,))
+    held = as_people_allow(verdict, "fraud", parse_stack(text, "x"), MONDAY)
+    assert held.kind == "hold"
+    assert held.reason.startswith(words)
+    assert "100% waits for a person's approval" in held.reason
