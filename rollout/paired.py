@@ -12,6 +12,8 @@ Values = npt.NDArray[np.float64]
 
 FEWEST_FOR_A_MEAN = 200
 """On fewer examples, what skewness is left could break the level of the test of a mean."""
+ROUNDING = 1e-9
+"""Differences that vary less than this share of their mean are the same."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _means(differences: Values, margin: float, alpha: float) -> Paired:
     if examples < FEWEST_FOR_A_MEAN:
         why = f"{examples} examples are too few for a mean, {FEWEST_FOR_A_MEAN} are needed"
         return Paired(name, examples, better, False, why)
-    if spread == 0:
+    if spread <= ROUNDING * abs(better):
         why = "the difference is the same on every example, which no test can judge"
         return Paired(name, examples, better, False, why)
     p = _skewed_p(differences, margin, better, spread)

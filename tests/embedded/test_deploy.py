@@ -1,0 +1,302 @@
+# pyright: basic
+"""`deploy`, the gates and the registry that follows, against a real MLflow server and store."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import mlflow
+import numpy as np
+import pytest
+from mlflow.sklearn import load_model
+from typer.testing import CliRunner
+
+from examples.biopsy.train import Candidate, Split, better_model, fair_model, register, split_data
+from local import stores
+from local.processes import Supervisor, free_port
+from local.tools import ensure
+from models.errors import RegistryError
+from models.stack import load_stack
+from rollout import history
+from rollout.registry_evidence import log_evaluation, log_fairness, log_load_test
+from rollout.registry_follow import follow, follow_quietly
+from scripts.main import _app
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+
+DATA = f"sha256:{'d' * 64}"
+
+PROD = """\
+config:
+  modelramp:cluster:
+    target: cluster
+    namespace: models
+    gateway: gateway/models
+    prometheus: http://127.0.0.1:9
+    registry: "{url}"
+    registryAliases: true
+  modelramp:services:
+    biopsy: # nuclei
+      owner: pathology-ml
+      risk: medium
+      runtime: {{kind: mlflow}}
+      strategy: {{kind: canary, steps: [5, 25, 100], bake: 10m}}
+      slo: {{errorRate: 0.01, latency: {{thresholdMs: 250, share: 0.99}}}}
+      drift: {{reference: {{tolerance: 0.1}}}}
+      gates:
+        betterThanStable: {{metric: accuracy}}
+        latencyP99Ms: 50
+        fairness: [{{metric: parity_gap, max: 0.1}}]
+        staging: {{stack: staging, bake: 1h}}
+      card: {{purpose: to show, data: nuclei, limits: none for people, contact: us}}
+"""
+STAGING = """\
+config:
+  modelramp:cluster:
+    target: cluster
+    namespace: models
+    gateway: gateway/models
+    prometheus: http://127.0.0.1:9
+    registry: "{url}"
+  modelramp:services:
+    biopsy:
+      owner: pathology-ml
+      runtime: {{kind: mlflow}}
+      strategy: {{kind: canary, steps: [50, 100]}}
+      slo: {{latency: {{thresholdMs: 250, share: 0.99}}}}
+      gates: {{modelCard: false}}
+"""
+
+
+class Place:
+    """A project with two stacks, and a registry with three versions."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.url = root, url
+        (root / "stacks").mkdir()
+        (root / "Pulumi.yaml").write_text("name: x\nruntime: python\nstackConfigDir: stacks\n")
+        self.prod, self.staging = (root / f"stacks/Pulumi.{it}.yaml" for it in ("prod", "staging"))
+        self.prod.write_text(PROD.format(url=url))
+        self.staging.write_text(STAGING.format(url=url))
+
+    def deploy(self, *arguments: str, expect: int = 0) -> dict:
+        done = CliRunner().invoke(_app, ["deploy", "biopsy", *arguments, "--json"])
+        assert done.exit_code == expect, (done.stdout, done.exception)
+        return json.loads(done.stdout)
+
+    def log(self, stack: str) -> list[dict]:
+        return history.lines(history.history_path(self.prod, stack, "biopsy"))
+
+    @property
+    def client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(self.url)
+
+    def rehearsed(self) -> None:
+        """Lets three hours pass on staging, and tries a rollback there."""
+        path = history.history_path(self.staging, "staging", "biopsy")
+        (deployed,) = history.lines(path)
+        past = datetime.now(UTC) - timedelta(hours=3)
+        drill = {**deployed, "verdict": "rollback", "digest": None, "reason": "drill: as agreed"}
+        path.unlink()
+        for line in (deployed, drill):
+            history.append(path, {**line, "at": past.isoformat()})
+
+
+def states(told: dict) -> dict[str, str]:
+    return {it["gate"]: it["state"] for it in told["gates"]}
+
+
+def says(told: dict, gate: str) -> str:
+    return next(it["says"] for it in told["gates"] if it["gate"] == gate)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    root = tmp_path_factory.mktemp("project").resolve()
+    home = root / ".modelramp"
+    store, registry = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    supervisor = Supervisor(home)
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            binary = ensure("versitygw")
+            start(supervisor, stores.store_process(home, binary, store))
+            stores.ensure_bucket(home, store)
+            start(
+                supervisor,
+                stores.store_process(home, binary, store),
+                stores.registry_process(home, registry, store),
+            )
+            for name, value in stores.client_environment(home, store).items():
+                patch.setenv(name, value)
+            patch.chdir(root)
+            made = Place(root, f"http://{registry}")
+            train(made)
+            yield made
+        finally:
+            supervisor.shutdown()
+
+
+def start(supervisor: Supervisor, *specs) -> None:
+    supervisor.apply(specs)
+    give_up_at = time.monotonic() + 60
+    while not all(supervisor.is_ready(it.name) for it in specs):
+        assert time.monotonic() < give_up_at
+        supervisor.tick()
+        time.sleep(0.1)
+
+
+SPLIT = split_data()
+
+
+def train(place: Place) -> None:
+    rows, labels = SPLIT.train_rows.iloc[:, :9], SPLIT.train_labels
+    nine = Split(rows, labels, rows, labels)
+    register(Candidate("1.0.0", fair_model(), SPLIT), place.url)
+    register(Candidate("2.0.0", better_model(), SPLIT), place.url)
+    register(Candidate("1.0.1", fair_model(), nine), place.url)
+
+
+def evaluate(place: Place, number: int) -> None:
+    """Logs how often a version is right on each row of the holdout, and the rest that is asked."""
+    model: Any = load_model(f"models:/biopsy/{number}")
+    right = np.asarray(model.predict(SPLIT.holdout_rows)) == SPLIT.holdout_labels.to_numpy()
+    log_evaluation(
+        place.url,
+        "biopsy",
+        number,
+        data_hash=DATA,
+        ids=[str(it) for it in SPLIT.holdout_rows.index],
+        metrics={"accuracy": ("higher", [float(it) for it in right])},
+    )
+    log_load_test(
+        place.url, "biopsy", number, requests=5000, failed=2, p99_ms=21.5, requests_per_second=100
+    )
+    log_fairness(place.url, "biopsy", number, data_hash=DATA, metrics={"parity_gap": 0.02})
+
+
+def test_the_life_of_two_versions(place: Place):
+    before = place.prod.read_bytes()
+
+    # Nothing was logged, nothing was rehearsed: all that is missing is said at once.
+    told = place.deploy("1.0.0", "--stack", "prod", expect=1)
+    assert states(told) == {
+        "stackFile": "passed",
+        "betterThanStable": "passed",
+        "latencyP99Ms": "failed",
+        "fairness parity_gap": "failed",
+        "staging": "failed",
+        "modelCard": "passed",
+        "referenceProfile": "passed",
+    }
+    assert "log_load_test" in says(told, "latencyP99Ms")
+    assert "never promoted there" in says(told, "staging")
+    assert place.prod.read_bytes() == before
+    assert not place.log("prod")
+
+    for number in (1, 2):
+        evaluate(place, number)
+    assert place.deploy("1.0.0", "--stack", "staging")["toPercent"] == 100
+    place.rehearsed()
+
+    # A dry run writes nothing, the deployment does.
+    assert place.deploy("1.0.0", "--stack", "prod", "--dry-run")["written"] is False
+    assert place.prod.read_bytes() == before
+    told = place.deploy("1.0.0", "--stack", "prod")
+    assert told["written"] is True
+    service = load_stack(place.prod).services["biopsy"]
+    assert service.rollout is not None
+    assert service.rollout.stable == "1.0.0"
+    assert service.versions["1.0.0"].digest == told["entry"]["digest"]
+    assert service.versions["1.0.0"].inputs == dict.fromkeys(SPLIT.train_rows, "double")
+    assert "# nuclei" in place.prod.read_text()
+    (line,) = place.log("prod")
+    assert (line["verdict"], line["to"], line["run"]) == ("deploy", 100, told["run"])
+    assert "forced" not in line
+
+    # The better version was not rehearsed: a person passes that, and it is written down.
+    told = place.deploy("2.0.0", "--stack", "prod", expect=1)
+    failed = [gate for gate, state in states(told).items() if state == "failed"]
+    assert failed == ["staging"]
+    assert "McNemar" in says(told, "betterThanStable")
+    told = place.deploy("2.0.0", "--stack", "prod", "--force", "staging is down")
+    assert states(told)["staging"] == "forced"
+    assert place.log("prod")[-1]["forced"] == "staging is down"
+    rollout = load_stack(place.prod).services["biopsy"].rollout
+    assert rollout is not None
+    assert (rollout.candidate, rollout.percent) == ("2.0.0", 5)
+    assert "forced past staging: staging is down" in (rollout.moves[0].why or "")
+
+    # The registry has followed by itself.
+    aliases = place.client.get_registered_model("biopsy").aliases
+    assert {name: int(it) for name, it in aliases.items()} == {"champion": 1, "challenger": 2}
+    tags = place.client.get_model_version("biopsy", "2").tags
+    assert json.loads(tags["modelramp.stack.prod"])["role"] == "candidate"
+    assert json.loads(tags["modelramp.stack.prod"])["percent"] == 5
+    assert follow(place.prod, "prod", place.url, datetime.now(UTC)) == []
+
+
+def test_what_nobody_can_force(place: Place):
+    """Inputs changed within a major version."""
+    before = place.staging.read_bytes()
+    told = place.deploy("1.0.1", "--stack", "staging", "--force", "trust me", expect=1)
+    assert "needs a new major version" in says(told, "stackFile")
+    assert place.staging.read_bytes() == before
+
+
+def test_a_version_that_is_not_there(place: Place):
+    done = CliRunner().invoke(_app, ["deploy", "biopsy", "7.0.0", "--stack", "staging"])
+    assert isinstance(done.exception, RegistryError)
+    for there in ("1.0.0 (number 1)", "2.0.0 (number 2)", "1.0.1 (number 3)"):
+        assert there in str(done.exception)
+
+
+def test_what_no_stack_names_is_archived_and_comes_back(place: Place):
+    declared = place.staging.read_text()
+    now = datetime.now(UTC)
+    place.staging.write_text(STAGING.format(url=place.url))
+    prod = place.prod.read_text()
+    place.prod.write_text(PROD.format(url=place.url))
+    follow_all(place, now)
+    # Nothing is named any more, and then nothing is known of the model.
+    place.staging.write_text(declared)
+    place.prod.write_text(prod.replace('models:/biopsy/2"', 'models:/biopsy/1"'))
+    follow_all(place, now)
+    assert "modelramp.archived" not in place.client.get_model_version("biopsy", "2").tags
+    follow_all(place, now + timedelta(days=31))
+    assert "modelramp.archived" in place.client.get_model_version("biopsy", "2").tags
+    assert "modelramp.archived" not in place.client.get_model_version("biopsy", "1").tags
+    # Never declared, so not ours to archive.
+    assert "modelramp.archived" not in place.client.get_model_version("biopsy", "3").tags
+    place.prod.write_text(prod)
+    follow_all(place, now + timedelta(days=32))
+    assert "modelramp.archived" not in place.client.get_model_version("biopsy", "2").tags
+
+
+def follow_all(place: Place, now: datetime) -> None:
+    follow(place.prod, "prod", place.url, now)
+    follow(place.staging, "staging", place.url, now)
+
+
+def test_files_that_were_changed_afterwards(place: Place):
+    uri = urlsplit(place.client.get_model_version_download_uri("biopsy", "3"))
+    object_of = {"Bucket": uri.netloc, "Key": f"{uri.path.strip('/')}/MLmodel"}
+    store = boto3.client("s3")
+    text = store.get_object(**object_of)["Body"].read()
+    store.put_object(**object_of, Body=text + b"# changed\n")
+    done = CliRunner().invoke(_app, ["deploy", "biopsy", "1.0.1", "--stack", "staging"])
+    assert isinstance(done.exception, RegistryError)
+    assert "the files were changed afterwards" in str(done.exception)
+
+
+def test_a_registry_that_is_down_only_warns(place: Place):
+    warned: list[str] = []
+    follow_quietly(place.prod, "prod", "http://127.0.0.1:9", datetime.now(UTC), warned.append)
+    assert len(warned) == 1
+    assert "modelramp registry sync" in warned[0]
