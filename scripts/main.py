@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from models.errors import ModelrampError
 from scripts.backtest import backtest
+from scripts.card import card
 from scripts.check import check
 from scripts.deploy import deploy
 from scripts.doctor import doctor
@@ -33,6 +34,7 @@ _app = typer.Typer(
 _app.command()(validate)
 _app.command()(check)
 _app.command()(deploy)
+_app.command()(card)
 _app.command()(doctor)
 _app.command()(judge)
 _app.command()(backtest)
