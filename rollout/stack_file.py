@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import operator
 import os
 import re
 import textwrap
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +100,13 @@ def _edited(text: str, name: str, change: Callable[[CommentedMap], None], path: 
         if key not in now:
             del lines[block.begin : block.end]
         elif now[key] != was[key]:
-            yaml = block.yaml(lines)
             loaded[key][key] = declared[key]
-            written = _indented(_dump(yaml, loaded[key]), column, newline)
-            lines[block.begin : block.end] = written
+            lines[block.begin : block.end] = block.changed_to(loaded[key], lines, newline)
     edited = "".join(lines)
-    if _plain(edited) != expected:
-        raise StackFileError(f"{path}: {name} is laid out so that it can't be edited by lines")
-    return edited
+    with suppress(YAMLError):
+        if _plain(edited) == expected:
+            return edited
+    raise StackFileError(f"{path}: {name} is laid out so that it can't be edited by lines")
 
 
 class _Block:
@@ -142,11 +143,28 @@ class _Block:
         """Reads them; comments stay where they are."""
         return _yaml().load(self.text(lines))
 
-    def yaml(self, lines: Sequence[str]) -> YAML:
-        """Returns a YAML that leaves these lines as they are, where there is one."""
+    def changed_to(
+        self, document: CommentedMap, lines: Sequence[str], newline: str
+    ) -> Iterator[str]:
+        """Yields the lines of a changed document; those that mean the same stay as they are."""
         text = self.text(lines)
-        found = (yaml for yaml in map(_yaml, _INDENTS) if _dump(yaml, yaml.load(text)) == text)
-        return next(found, _yaml())
+        columns = _columns(text)
+
+        def kept(yaml: YAML) -> int:
+            return sum(map(operator.eq, _columns(_dump(yaml, yaml.load(text))), columns))
+
+        yaml = max(map(_yaml, _INDENTS), key=kept)
+        before = _indented(_dump(yaml, yaml.load(text)), self.column, newline)
+        after = _indented(_dump(yaml, document), self.column, newline)
+        aligned = len(before) == self.end - self.begin
+        for kind, a, b, c, d in SequenceMatcher(None, before, after).get_opcodes():
+            same = kind == "equal" and aligned
+            yield from lines[self.begin + a : self.begin + b] if same else after[c:d]
+
+
+def _columns(text: str) -> list[int]:
+    """Returns where each line begins."""
+    return [len(line) - len(line.lstrip(" ")) for line in text.splitlines()]
 
 
 def _indented(text: str, column: int, newline: str) -> list[str]:
