@@ -34,6 +34,7 @@ from sklearn.tree import DecisionTreeClassifier
 from models.reference_profile import build_profile
 from models.registry_tags import RegistryTags
 from rollout.registry import registry_uri, resolve, store_profile
+from rollout.registry_evidence import log_evaluation
 
 SERVICE = "biopsy"
 OWNER = "pathology-ml"
@@ -174,7 +175,7 @@ def git_commit() -> str:
 
 
 def register(candidate: Candidate, tracking_uri: str) -> Trained:
-    """Trains a version, logs and registers it with lineage, reference profile and tags."""
+    """Trains a version, logs and registers it with lineage, profile, evaluation and tags."""
     # Here, because it takes seconds, which those who only want the data need not wait.
     import mlflow  # noqa: PLC0415
     from mlflow.models import infer_signature  # noqa: PLC0415
@@ -222,6 +223,15 @@ def register(candidate: Candidate, tracking_uri: str) -> Trained:
         SERVICE, logged.model_uri, run.info.run_id, tags=tags.to_tags(), model_id=logged.model_id
     )
     store_profile(tracking_uri, SERVICE, created.version, profile)
+    right = model.predict(split.holdout_rows) == split.holdout_labels
+    log_evaluation(
+        tracking_uri,
+        SERVICE,
+        created.version,
+        data_hash=data_hash(split.holdout_rows, split.holdout_labels),
+        ids=[str(it) for it in split.holdout_rows.index],
+        metrics={"accuracy": ("higher", [float(it) for it in right])},
+    )
     registered = resolve(tracking_uri, SERVICE, created.version)
     return Trained(
         version=candidate.version,
