@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
+from requests import Response, Session
 from requests.exceptions import RequestException
 from urllib3.util import Retry
 
@@ -19,6 +20,13 @@ from rollout.judge.series import Floats
 QUERY_TIMEOUT_SECONDS = 10
 LARGEST_ANSWER_POINTS = 10_000
 """A server refuses more than 11,000 points a series."""
+
+
+class _FormSession(Session):
+    """Sends parameters in the body: the names of many services do not fit in an address."""
+
+    def request(self, method: str, url: str, params: Any = None, **options: Any) -> Response:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().request(method, url, data=params, **options)
 
 
 class Prometheus:
@@ -32,7 +40,13 @@ class Prometheus:
         self._url = url
         # A server that does not answer in time is not asked again: the next check will.
         retry = Retry(total=2, read=0, backoff_factor=0.2)
-        self._client = PrometheusConnect(url=url, timeout=QUERY_TIMEOUT_SECONDS, retry=retry)
+        self._client = PrometheusConnect(
+            url=url,
+            session=_FormSession(),
+            timeout=QUERY_TIMEOUT_SECONDS,
+            retry=retry,
+            method="POST",
+        )
 
     def samples(self, query: str, start: datetime, end: datetime, step_seconds: float) -> Series:
         """See `Metrics.samples`."""
@@ -50,9 +64,11 @@ class Prometheus:
         self, query: str, start: datetime, points: int, step_seconds: float
     ) -> list[dict[str, Any]]:
         end = start + timedelta(seconds=step_seconds * (points - 1))
+        # The client rounds its times to whole seconds; edges need not be whole.
+        exact = {"start": f"{start.timestamp():.3f}", "end": f"{end.timestamp():.3f}"}
         try:
             return self._client.custom_query_range(
-                query, start_time=start, end_time=end, step=f"{step_seconds:g}"
+                query, start_time=start, end_time=end, step=f"{step_seconds:g}", params=exact
             )
         except (PrometheusApiClientException, RequestException, ValueError) as error:
             raise MetricsError(f"Prometheus at {self._url} did not answer: {error}") from error
@@ -65,9 +81,10 @@ def _labels(series: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _on_grid(
     series: Mapping[str, Any], start: datetime, step_seconds: float, points: int
 ) -> Floats:
+    times: Floats = np.array([at for at, _ in series["values"]], dtype=np.float64)
+    known: Floats = np.array([float(value) for _, value in series["values"]])
+    index = np.round((times - start.timestamp()) / step_seconds).astype(int)
+    there = (index >= 0) & (index < points)
     values = np.full(points, np.nan)
-    for at, value in series["values"]:
-        index = round((float(at) - start.timestamp()) / step_seconds)
-        if 0 <= index < points:
-            values[index] = float(value)
+    values[index[there]] = known[there]
     return values

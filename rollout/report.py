@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models.service import Service
-from rollout.collect import Metrics, Reader
+from rollout.collect import Asked, Metrics, read
 from rollout.drift_check import Outcome
+from rollout.grid import even_grid
 from rollout.judge.compare import PREDICTIONS
 from rollout.judge.series import Categories, Counts, Floats
 
@@ -59,14 +60,15 @@ def read_timeline(
     Raises:
         MetricsError: Prometheus could not be asked.
     """
-    start = start.replace(microsecond=0)
-    intervals = max(int((end - start).total_seconds() // STEP_SECONDS), 1)
-    reader = Reader(metrics, name, service, namespace, start, intervals, STEP_SECONDS)
-    arms = {version: reader.arm(version) for version in service.versions}
-    seconds: Floats = np.arange(0, intervals, dtype=np.float64) * STEP_SECONDS
+    grid = even_grid(start, end, STEP_SECONDS)
+    asked = [Asked(name, version, service, grid) for version in service.versions]
+    found = {it.asked.version: it for it in read(asked, namespace, metrics).values()}
+    arms = {version: it.arm() for version, it in found.items()}
+    since = (grid.start - start).total_seconds()
+    seconds: Floats = since + np.arange(0, grid.intervals, dtype=np.float64) * STEP_SECONDS
     return Timeline(
         seconds=seconds,
-        percent={version: reader.declared_percents(version)[:-1] for version in arms},
+        percent={version: it.percent()[:-1] for version, it in found.items()},
         shares={
             metric: {version: _share_of_bad(arm.metrics[metric]) for version, arm in arms.items()}
             for metric in ("errorRate", "latency", "accuracy")

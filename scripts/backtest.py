@@ -13,13 +13,14 @@ from rich.progress import track
 from rich.table import Table
 
 from local.home import Home
-from models.errors import ConfigError, Problem
+from models.errors import ConfigError, MetricsError, Problem
 from models.rollout import Move
 from models.stack import find_service, load_stack
 from rollout import backtest as past
 from rollout import history
 from rollout.case import load_case, observations_of, terms_of
-from rollout.collect import collect
+from rollout.collect import observe
+from rollout.grid import even_grid
 from rollout.judge import Observations
 from rollout.judge.terms import ERRORS
 from rollout.stack_file import stack_path
@@ -91,7 +92,10 @@ def _from_stack(
         raise ConfigError([Problem(str(file), f"{name} has had no rollout yet")])
     service = service.model_copy(update={"rollout": rollout})
     metrics = Prometheus(prometheus_url(home, declared.cluster))
-    seen = collect(name, service, declared.cluster.namespace, metrics, datetime.now(UTC))
+    grid = even_grid(rollout.moves[0].at, datetime.now(UTC), service.judge.interval_seconds)
+    seen = observe({name: service}, declared.cluster.namespace, metrics, {name: grid})[name]
+    if isinstance(seen, MetricsError):
+        raise seen
     return past.terms_of_service(service, rollout), rollout.moves, seen
 
 

@@ -7,6 +7,7 @@ counts can be had exactly, as differences of samples; `$namespace`, `$service`, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
+from models.metric_sources.batch import Batch, Key
 from models.names import predictor_name
 
 
@@ -21,6 +23,7 @@ class MetricSource(BaseModel):
     """PromQL selectors of one runtime; None where it does not tell.
 
     Attributes:
+        declared_percent: the share of traffic that is really declared; a gauge.
         requests: answered requests, however they ended.
         routed: requests sent to the version, answered or not; exists from the start.
         errors: answered requests that failed through its fault (HTTP 5xx, time-outs).
@@ -32,7 +35,13 @@ class MetricSource(BaseModel):
         predictions: predictions by label `bucket`.
         features: feature values by labels `feature` and `bucket`.
         reference: shares at training time by labels `kind`, `feature` and `bucket`; a gauge.
+        mirrored_requests: `requests` of the copies that a candidate gets; counted apart.
+        mirrored_routed: `routed` of them.
+        mirrored_errors: `errors` of them.
+        mirrored_latency_count: `latency_count` of them.
+        mirrored_latency_bucket: `latency_bucket` of them.
         ready: endpoints that can take requests, as each gateway pod sees them; a gauge.
+        available: pods that are Ready, as Kubernetes says, also without a route; a gauge.
         in_flight: requests sent and not answered yet; a gauge.
         queue: requests that wait for the model, by pod; a gauge.
         tokens: generated tokens.
@@ -44,6 +53,7 @@ class MetricSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    declared_percent: str
     requests: str
     routed: str
     errors: str
@@ -55,7 +65,13 @@ class MetricSource(BaseModel):
     predictions: str | None = None
     features: str | None = None
     reference: str | None = None
+    mirrored_requests: str
+    mirrored_routed: str
+    mirrored_errors: str
+    mirrored_latency_count: str
+    mirrored_latency_bucket: str
     ready: str
+    available: str
     in_flight: str
     queue: str | None = None
     tokens: str | None = None
@@ -90,6 +106,27 @@ class MetricSource(BaseModel):
             # Prometheus 3 writes 250 as 250.0.
             edge=".+" if edge_ms is None else f"{edge_ms:g}([.]0)?",
         )
+
+    def batch(self, counter: str, namespace: str, edges_ms: Mapping[Key, float]) -> Batch:
+        """Returns the selector of one counter for many versions at once.
+
+        Args:
+            counter: that the runtime tells.
+            namespace: of their InferenceServices.
+            edges_ms: the bucket of each version that is wanted; by service and version.
+        """
+        names = {
+            (service, version): {
+                "namespace": namespace,
+                "service": service,
+                "version": version,
+                "predictor": predictor_name(service, version),
+                "edge": f"{edge_ms:g}",
+            }
+            for (service, version), edge_ms in edges_ms.items()
+        }
+        # Prometheus 3 writes 250 as 250.0.
+        return Batch(getattr(self, counter).replace("$edge", "$edge([.]0)?"), names)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -9,13 +9,20 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from models.errors import MetricsError
 from models.runtime import Runtime
+from models.service import Service
 from models.stack import parse_stack
+from models.strategy import BlueGreen
 from rollout.collect import Series, collect, counts, effective_weights, total
+from rollout.judge import Observations
 from rollout.prometheus import Prometheus
 from tests.stacks import LOCAL
 
 NAN = float("nan")
 FIRST_MOVE = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+def labels(**values: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(values.items()))
 
 
 def key(name: str) -> tuple[tuple[str, str], ...]:
@@ -55,23 +62,51 @@ def test_weights_count_only_once_they_have_settled():
 class Recorded:
     """Answers as a Prometheus that scraped two healthy arms would."""
 
+    candidate_errors = 0
+    """An interval."""
+
     def __init__(self) -> None:
         self.queries: list[str] = []
 
     def samples(self, query: str, start: datetime, end: datetime, step_seconds: float) -> Series:
         self.queries.append(query)
         edges = round((end - start).total_seconds() / step_seconds) + 1
-        growth = np.arange(edges, dtype=float)
+        at = np.arange(edges)
+        growth = at.astype(float)
+        percent = np.where(at < 60, 1.0, 5.0)
         if query.startswith("modelramp:declared_percent"):
-            return {key(""): np.where(np.arange(edges) < 60, 1.0, 5.0)}
-        if 'code_class="5"' in query:
+            each = {"1.4.0": 100 - percent, "1.5.0": percent}
+            return {
+                labels(service="fraud", version=it, namespace="models"): row
+                for it, row in each.items()
+            }
+        if query.startswith("kube_") or "mirror" in query:
             return {}
-        if "predictions" in query:
-            return {(("bucket", name),): growth * n for name, n in (("yes", 2), ("no", 8))}
-        candidate = np.where(np.arange(edges - 1) < 60, 10, 50)
-        each = 1000 - candidate if "1-4-0" in query or '"1.4.0"' in query else candidate
-        slow = 1 if "_bucket" in query and "1-4-0" in query else 0
-        return {key("2"): np.concatenate([[0.0], np.cumsum(each - slow)])}
+        candidate = np.where(at[:-1] < 60, 10, 50)
+        answers: dict[tuple[tuple[str, str], ...], np.ndarray] = {}
+        for version, each in (("1.4.0", 1000 - candidate), ("1.5.0", candidate)):
+            name = f"fraud-v{version.replace('.', '-')}-predictor"
+            envoy = {"envoy_cluster_name": f"service/models/{name}/80/http"}
+            ours = {"model_service": "fraud", "model_version": version, "namespace": "models"}
+            if 'code_class="5"' in query:
+                if version == "1.5.0" and self.candidate_errors:
+                    answers[labels(**envoy)] = growth * self.candidate_errors
+            elif "predictions" in query:
+                answers[labels(**ours, bucket="yes")] = growth * 2
+                answers[labels(**ours, bucket="no")] = growth * 8
+            else:
+                mine = {**(ours if query.startswith("modelramp_") else envoy)}
+                if "_bucket" in query:
+                    mine["le"] = "250.0"
+                slow = 1 if "_bucket" in query and version == "1.4.0" else 0
+                answers[labels(**mine)] = np.concatenate([[0.0], np.cumsum(each - slow)])
+        return answers
+
+
+def collected(metrics, service: Service, at: datetime) -> Observations:
+    seen = collect({"fraud": service}, "models", metrics, at)["fraud"]
+    assert isinstance(seen, Observations)
+    return seen
 
 
 def test_a_runtime_without_our_server_tells_no_labels_and_no_distributions():
@@ -79,7 +114,7 @@ def test_a_runtime_without_our_server_tells_no_labels_and_no_distributions():
     service = parse_stack(LOCAL, "x").services["fraud"]
     runtime = Runtime.model_validate({"kind": "sklearn"})
     service = service.model_copy(update={"runtime": runtime})
-    seen = collect({"fraud": service}, "models", metrics, FIRST_MOVE + timedelta(hours=2))["fraud"]
+    seen = collected(metrics, service, FIRST_MOVE + timedelta(hours=2))
     assert not any("modelramp_" in query for query in metrics.queries)
     for arm in (seen.stable, seen.candidate):
         assert np.isnan(arm.metrics["accuracy"].total).all()
@@ -92,7 +127,7 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     metrics = Recorded()
     service = parse_stack(LOCAL, "x").services["fraud"]
     now = FIRST_MOVE + timedelta(hours=2)
-    seen = collect({"fraud": service}, "models", metrics, now)["fraud"]
+    seen = collected(metrics, service, now)
     assert seen.start == FIRST_MOVE
     assert len(seen.weights) == 120
     assert seen.declared_now == 5
@@ -101,8 +136,8 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     assert seen.stable.metrics["latency"].bad.tolist() == [1] * 120
     assert seen.candidate.categories["predictions"].counts.tolist() == [[8, 2]] * 120
     assert seen.present_step().sum() == 59
-    assert any("service/models/fraud-v1-5-0-predictor/80/http" in it for it in metrics.queries)
-    assert any('le=~"250([.]0)?"' in query for query in metrics.queries)
+    assert len(metrics.queries) == 13
+    assert seen.budget_share == 0.8
 
 
 def test_weights_recorded_twice_are_refused():
@@ -110,18 +145,20 @@ def test_weights_recorded_twice_are_refused():
         def samples(self, query, start, end, step_seconds):
             series = super().samples(query, start, end, step_seconds)
             if query.startswith("modelramp:declared_percent"):
-                return {**series, key("other"): next(iter(series.values()))}
+                twice = {(*labels, ("pod", "x")): row for labels, row in series.items()}
+                return {**series, **twice}
             return series
 
     service = parse_stack(LOCAL, "x").services["fraud"]
-    with pytest.raises(MetricsError, match="recorded twice"):
-        collect("fraud", service, "models", Twice(), FIRST_MOVE + timedelta(hours=2))
+    seen = collect({"fraud": service}, "models", Twice(), FIRST_MOVE + timedelta(hours=2))
+    assert isinstance(seen["fraud"], MetricsError)
+    assert "of fraud 1.5.0 is recorded twice" in str(seen["fraud"])
 
 
 def test_a_long_range_is_asked_for_in_parts(monkeypatch):
     asked = []
 
-    def answer(self, query, start_time, end_time, step):
+    def answer(self, query, start_time, end_time, step, params):
         asked.append((start_time, end_time))
         at = [start_time.timestamp(), end_time.timestamp()]
         return [{"metric": {}, "values": [[time, str(time)] for time in at]}]
@@ -138,3 +175,104 @@ def test_a_long_range_is_asked_for_in_parts(monkeypatch):
 def test_no_prometheus_is_a_metrics_error():
     with pytest.raises(MetricsError, match="did not answer"):
         Prometheus("http://127.0.0.1:9").samples("up", FIRST_MOVE, FIRST_MOVE, 1)
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_services():
+    service = parse_stack(LOCAL, "x").services["fraud"]
+    names = [f"fraud-{at}" for at in range(20)]
+    metrics = Recorded()
+    found = collect(
+        {"fraud": service, **dict.fromkeys(names, service)},
+        "models",
+        metrics,
+        FIRST_MOVE + timedelta(hours=2),
+    )
+    assert len(metrics.queries) == 13
+    assert len(found) == 21
+    other = found["fraud-7"]
+    assert isinstance(other, Observations)
+    assert np.isnan(other.weights).all()
+    assert np.isnan(other.candidate.routed).all()
+
+
+def test_services_of_other_ages_get_their_own_part_of_one_answer():
+    older = parse_stack(LOCAL, "x").services["fraud"]
+    assert older.rollout is not None
+    (first, second) = older.rollout.moves
+    moves = (first.model_copy(update={"at": FIRST_MOVE - timedelta(hours=3)}), second)
+    rollout = older.rollout.model_copy(update={"moves": moves})
+    services = {"fraud": older, "churn": older.model_copy(update={"rollout": rollout})}
+    found = collect(services, "models", Recorded(), FIRST_MOVE + timedelta(hours=2))
+    fraud, churn = found["fraud"], found["churn"]
+    assert isinstance(fraud, Observations)
+    assert isinstance(churn, Observations)
+    assert (len(fraud.weights), len(churn.weights)) == (120, 300)
+    # The answer began three hours earlier: its edges 180 to 300 are fraud's own.
+    assert fraud.candidate.routed.tolist() == [50] * 120
+
+
+def shadowed(percent: int) -> Service:
+    service = parse_stack(LOCAL, "x").services["fraud"]
+    assert service.rollout is not None
+    moves = tuple(it.model_copy(update={"percent": percent}) for it in service.rollout.moves)
+    strategy = BlueGreen.model_validate({"kind": "blue-green", "mirror": 25})
+    rollout = service.rollout.model_copy(update={"moves": moves})
+    return service.model_copy(update={"rollout": rollout, "strategy": strategy})
+
+
+class Mirrored(Recorded):
+    """A candidate at 0% that gets copies of a quarter of stable's 1,000 requests an interval."""
+
+    def samples(self, query, start, end, step_seconds):
+        series = super().samples(query, start, end, step_seconds)
+        growth = np.arange(round((end - start).total_seconds() / step_seconds) + 1.0)
+        if query.startswith("modelramp:declared_percent"):
+            return {key: row * 0 for key, row in series.items()}
+        if "mirror" in query:
+            copies = {"envoy_cluster_name": "httproute/models/fraud/rule/2-mirror-0"}
+            if 'code_class="5"' in query:
+                return {labels(**copies): growth * 3}
+            edge = {"le": "250.0"} if "_bucket" in query else {}
+            return {labels(**copies, **edge): growth * (240 if edge else 250)}
+        return series
+
+
+def test_copies_are_the_requests_of_a_candidate_at_0():
+    metrics = Mirrored()
+    seen = collected(metrics, shadowed(0), FIRST_MOVE + timedelta(hours=2))
+    assert len(metrics.queries) == 18
+    assert np.isnan(seen.weights[:1]).all()
+    assert set(seen.weights[1:]) == {20.0}
+    assert seen.declared_now == 20
+    assert set(seen.candidate.routed[1:]) == {250}
+    errors, latency = seen.candidate.metrics["errorRate"], seen.candidate.metrics["latency"]
+    assert (set(errors.bad[1:]), set(errors.total[1:])) == ({3}, {250})
+    assert (set(latency.bad[1:]), set(latency.total[1:])) == ({10}, {250})
+    assert seen.stable.metrics["errorRate"].bad.sum() == 0
+    assert seen.present_step().sum() == 119
+
+
+def test_a_candidate_with_traffic_of_its_own_is_not_counted_by_copies():
+    seen = collected(Recorded(), shadowed(5), FIRST_MOVE + timedelta(hours=2))
+    assert seen.declared_now == 5
+    assert set(seen.candidate.routed) == {10, 50}
+
+
+def test_kubernetes_says_whether_a_version_is_ready_where_the_gateway_is_silent():
+    class Unrouted(Recorded):
+        def samples(self, query, start, end, step_seconds):
+            edges = round((end - start).total_seconds() / step_seconds) + 1
+            at = np.arange(edges)
+            if query.startswith("kube_deployment"):
+                name = {"namespace": "models", "deployment": "fraud-v1-5-0-predictor"}
+                return {labels(**name): np.where(at < 30, 0.0, 1.0)}
+            if "membership_healthy" in query:
+                name = {"envoy_cluster_name": "service/models/fraud-v1-5-0-predictor/80/http"}
+                return {labels(**name): np.where(at < 60, NAN, 0.0)}
+            return super().samples(query, start, end, step_seconds)
+
+    service = parse_stack(LOCAL, "x").services["fraud"]
+    seen = collected(Unrouted(), service, FIRST_MOVE + timedelta(hours=2))
+    assert seen.stable.ready is None
+    assert seen.candidate.ready is not None
+    assert seen.candidate.ready.tolist() == [0] * 29 + [1] * 30 + [0] * 61
