@@ -21,6 +21,7 @@ from models.calendar import Calendar
 from models.cost import Cost
 from models.errors import ConfigError, Problem
 from models.gpu_pool import GpuPool
+from models.metrics_server import PrometheusAccess
 from models.rules import KeyPath, broken_rules
 from models.service import Service
 
@@ -47,6 +48,7 @@ class Cluster(Declared):
         namespace: the namespace of everything we create.
         gateway: `namespace/name` of the Gateway that routes are attached to.
         prometheus: URL; the embedded target has its own and takes none.
+        prometheus_access: how it is reached, where a URL is not enough.
         registry: URL of the MLflow server; the embedded target's own, or that of the environment's
             MLFLOW_TRACKING_URI, if absent.
         registry_aliases: whether the registry's aliases `champion` and `challenger` follow this
@@ -63,6 +65,7 @@ class Cluster(Declared):
     namespace: Name
     gateway: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
     prometheus: str | None = Field(None, pattern=r"^https?://")
+    prometheus_access: PrometheusAccess | None = None
     registry: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
     registry_aliases: bool = False
     server_image: str = "modelramp/server"
@@ -84,7 +87,9 @@ class Cluster(Declared):
             ),
             (embedded and self.mode == "knative", "mode knative needs a cluster"),
         )
-        refuse([what for wrong, what in rules if wrong])
+        access = self.prometheus_access
+        unreachable = access.problems(self.prometheus) if access else []
+        refuse([*(what for wrong, what in rules if wrong), *unreachable])
         return self
 
 

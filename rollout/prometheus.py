@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,24 +10,16 @@ from typing import Any
 import numpy as np
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
-from requests import Response, Session
-from requests.exceptions import RequestException
 from urllib3.util import Retry
 
 from models.errors import MetricsError
+from models.metrics_server import PrometheusAccess
 from rollout.collect import Series
 from rollout.judge.series import Floats
+from rollout.prometheus_session import session_of
 
-QUERY_TIMEOUT_SECONDS = 10
 LARGEST_ANSWER_POINTS = 10_000
 """A server refuses more than 11,000 points a series."""
-
-
-class _FormSession(Session):
-    """Sends parameters in the body: the names of many services do not fit in an address."""
-
-    def request(self, method: str, url: str, params: Any = None, **options: Any) -> Response:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().request(method, url, data=params, **options)
 
 
 class Prometheus:
@@ -34,16 +27,21 @@ class Prometheus:
 
     Args:
         url: its base URL.
+        access: how it is reached, where a URL is not enough.
+
+    Raises:
+        ConfigError: a secret or file that `access` names is not there.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: PrometheusAccess | None = None) -> None:
+        access = access or PrometheusAccess.model_validate({})
         self._url = url
         # A server that does not answer in time is not asked again: the next check will.
         retry = Retry(total=2, read=0, backoff_factor=0.2)
         self._client = PrometheusConnect(
             url=url,
-            session=_FormSession(),
-            timeout=QUERY_TIMEOUT_SECONDS,
+            session=session_of(access),
+            timeout=math.ceil(access.timeout_seconds),  # it takes whole ones
             retry=retry,
             method="POST",
         )
@@ -70,7 +68,7 @@ class Prometheus:
             return self._client.custom_query_range(
                 query, start_time=start, end_time=end, step=f"{step_seconds:g}", params=exact
             )
-        except (PrometheusApiClientException, RequestException, ValueError) as error:
+        except (PrometheusApiClientException, OSError, ValueError) as error:
             raise MetricsError(f"Prometheus at {self._url} did not answer: {error}") from error
 
 

@@ -91,7 +91,8 @@ def _from_stack(
     if rollout is None:
         raise ConfigError([Problem(str(file), f"{name} has had no rollout yet")])
     service = service.model_copy(update={"rollout": rollout})
-    metrics = Prometheus(prometheus_url(home, declared.cluster))
+    cluster = declared.cluster
+    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
     grid = even_grid(rollout.moves[0].at, datetime.now(UTC), service.judge.interval_seconds)
     seen = observe({name: service}, declared.cluster.namespace, metrics, {name: grid})[name]
     if isinstance(seen, MetricsError):

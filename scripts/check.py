@@ -45,7 +45,8 @@ def check(
 
     home = Home.find()
     file = stack_path(home.root, stack)
-    metrics = Prometheus(prometheus_url(home, load_stack(file).cluster))
+    cluster = load_stack(file).cluster
+    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
     outcomes = list(drift_check(file, stack, metrics, only=service, dry_run=dry_run))
     if as_json:
         typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))

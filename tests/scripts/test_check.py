@@ -41,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(monkeypatch, metrics, *arguments: str, command=app) -> int:
-    monkeypatch.setattr(rollout.prometheus, "Prometheus", lambda _: metrics)
+    monkeypatch.setattr(rollout.prometheus, "Prometheus", lambda *_: metrics)
     monkeypatch.setattr("sys.argv", ["modelramp", *arguments])
     with pytest.raises(SystemExit) as ended:
         command()
