@@ -40,6 +40,7 @@ from models.names import (
 )
 from models.runtime import SERVERS, Kind
 
+ROUTE_API = "gateway.networking.k8s.io/v1"
 _INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
 _STRATEGIES = ("canary", "linear", "blue-green", "shadow", "ab-test", "all-at-once")
 _VISIBILITY = {"networking.kserve.io/visibility": "cluster-local"}
@@ -149,10 +150,6 @@ class ModelService(pulumi.ComponentResource):
                     {"name": inference_service_name(name, version)},
                     disruption_budget(version_labels(name, version)),
                 )
-            routes = {"route": ("HTTPRoute", _http_route(name, args))}
-            if "grpcHostname" in runtime:
-                spec = grpc_route(_split(name, args), args["gateway"], runtime["grpcHostname"])
-                routes["grpc"] = ("GRPCRoute", spec)
             declare(
                 "callers",
                 ("networking.k8s.io/v1", "NetworkPolicy"),
@@ -161,14 +158,8 @@ class ModelService(pulumi.ComponentResource):
             )
             # Weights move only when every version is Ready.
             moved = [
-                declare(
-                    role,
-                    ("gateway.networking.k8s.io/v1", kind),
-                    {"name": name, "annotations": _facts(name, args)},
-                    spec,
-                    services,
-                )
-                for role, (kind, spec) in routes.items()
+                declare(role, (ROUTE_API, kind), metadata, spec, services)
+                for role, (kind, metadata, spec) in routes(name, args).items()
             ]
         # Written after the weights: the judge believes this series, not the file.
         declare(
@@ -180,6 +171,25 @@ class ModelService(pulumi.ComponentResource):
         )
         self.path = pulumi.Output.from_input(_path(name, runtime))
         self.register_outputs({"path": self.path})
+
+
+def routes(
+    name: str, args: ModelServiceArgs
+) -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Returns kind, metadata and spec of the routes that carry a service's weights, by role.
+
+    A resource's logical name is `<name>-<role>`; its object in the cluster has the name itself.
+    """
+    metadata = {"name": name, "annotations": _facts(name, args)}
+    found = {"route": ("HTTPRoute", metadata, _http_route(name, args))}
+    if "grpcHostname" in args["runtime"]:
+        hostname = args["runtime"]["grpcHostname"]
+        found["grpc"] = (
+            "GRPCRoute",
+            metadata,
+            grpc_route(_split(name, args), args["gateway"], hostname),
+        )
+    return found
 
 
 def _inference_service(

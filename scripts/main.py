@@ -18,6 +18,7 @@ from scripts.local import local
 from scripts.profile import profile
 from scripts.quickstart import quickstart
 from scripts.registry import registry
+from scripts.rollback import rollback
 from scripts.screen import ERRORS
 from scripts.validate import validate
 
@@ -34,6 +35,7 @@ _app = typer.Typer(
 _app.command()(validate)
 _app.command()(check)
 _app.command()(deploy)
+_app.command()(rollback)
 _app.command()(card)
 _app.command()(doctor)
 _app.command()(judge)

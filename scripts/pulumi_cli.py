@@ -1,9 +1,12 @@
-"""Runs the real Pulumi CLI on a local stack."""
+"""Runs the real Pulumi CLI on a stack."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -12,9 +15,16 @@ from local.home import Home
 from local.plugins.environment import pulumi_environment
 from local.processes import MARK
 from local.tools import Progress
-from models.errors import RuntimeTargetError
+from models.errors import RuntimeTargetError, ToolError
+from models.stack import Cluster
 
 UP_TIMEOUT_SECONDS = 900
+_LOCKED = ("the stack is currently locked", "Another update is currently in progress")
+"""What the CLI says of stores of its own, and of Pulumi Cloud."""
+
+
+class StackLockedError(RuntimeTargetError):
+    """Another `pulumi` holds the lock of the stack, which is one for all its resources."""
 
 
 class Pulumi:
@@ -22,20 +32,46 @@ class Pulumi:
 
     Args:
         home: the project.
-        stack: name of the stack; made if it does not exist.
-        progress: told what is fetched if the CLI or a plugin is missing.
-        mark: the folder that its processes are marked with.
-        kubeconfig: of the cluster; None on the embedded target, which has none.
+        stack: name of the stack.
+        environment: all environment variables of the CLI.
     """
 
-    def __init__(
-        self, home: Home, stack: str, progress: Progress, *, mark: Path, kubeconfig: Path | None
-    ) -> None:
+    def __init__(self, home: Home, stack: str, environment: Mapping[str, str]) -> None:
         self._home = home
         self._stack = stack
+        self._environment = environment
+
+    @classmethod
+    def on_local(
+        cls, home: Home, stack: str, progress: Progress, *, mark: Path, kubeconfig: Path | None
+    ) -> Pulumi:
+        """Returns the CLI on a local target's own state.
+
+        Args:
+            home: the project.
+            stack: name of the stack.
+            progress: told what is fetched if the CLI or a plugin is missing.
+            mark: the folder that its processes are marked with.
+            kubeconfig: of the cluster; None on the embedded target, which has none.
+        """
         # Marked as ours: should we be killed, `modelramp local down` finds it and its plugins.
         environment = pulumi_environment(home, progress, kubeconfig=kubeconfig)
-        self._environment = {**environment, MARK: str(mark)}
+        return cls(home, stack, {**environment, MARK: str(mark)})
+
+    @classmethod
+    def of_user(cls, home: Home, stack: str, cluster: Cluster, progress: Progress) -> Pulumi:
+        """Returns the CLI as its user has set it up; the embedded target has its own.
+
+        Raises:
+            ToolError: there is no `pulumi` on PATH.
+        """
+        if cluster.target == "embedded":
+            return cls.on_local(home, stack, progress, mark=home.path, kubeconfig=None)
+        if shutil.which("pulumi") is None:
+            raise ToolError(
+                "no pulumi on PATH; for the local cluster: modelramp local env --cluster"
+            )
+        return cls(home, stack, os.environ)
 
     def select(self) -> None:
         """Makes the stack if it does not exist; unlocks it if the one who locked it was killed."""
@@ -45,9 +81,19 @@ class Pulumi:
         if holders and not any(_is_pulumi(pid) for pid in holders):
             self._run("cancel", "--yes", "--stack", self._stack)
 
-    def up(self) -> None:
-        """Makes what the stack file declares so."""
-        self._run("up", "--yes", "--skip-preview", "--stack", self._stack)
+    def up(self, *targets: str) -> None:
+        """Makes what the stack file declares so.
+
+        Args:
+            targets: logical names; with any of them, only these resources.
+
+        Raises:
+            StackLockedError: another `pulumi` works on the stack.
+            RuntimeTargetError: it failed.
+        """
+        # A name ends the URN of a resource.
+        only = [it for name in targets for it in ("--target", f"**::{name}")]
+        self._run("up", "--yes", "--skip-preview", "--stack", self._stack, *only)
 
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -62,7 +108,9 @@ class Pulumi:
         )
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
-            raise RuntimeTargetError(f"pulumi {' '.join(arguments)} failed:\n{said}")
+            locked = any(words in said for words in _LOCKED)
+            failed = StackLockedError if locked else RuntimeTargetError
+            raise failed(f"pulumi {' '.join(arguments)} failed:\n{said}")
 
 
 def _is_pulumi(pid: int) -> bool:

@@ -93,7 +93,7 @@ def tell(target: Target, story: Story) -> None:
     file = stack_path(home.root, target.stack)
     progress = ToolProgress(ERRORS)
     with _timed(story, "tools"):
-        pulumi = Pulumi(
+        pulumi = Pulumi.on_local(
             home, target.stack, progress, mark=target.mark, kubeconfig=target.kubeconfig
         )
         pulumi.select()
