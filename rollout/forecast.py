@@ -2,76 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from models.metric_sources import METRIC_SOURCES
 from models.service import Service
-from rollout.collect import Metrics, counts
+from rollout.collect import Asked, Metrics, read
+from rollout.grid import even_grid
 from rollout.judge.needed import requests_to_rule_out
+from rollout.judge.terms import ACCURACY, ERRORS, LATENCY
 
-WINDOW_SECONDS = 3600.0
+WINDOW = timedelta(hours=1)
 STEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the stable version has answered in the last hour.
+    """What the stable version has answered lately.
 
     Attributes:
-        requests: how many.
-        errors: how many of them failed.
-        seconds: in how long.
+        requests_per_second: on average.
+        rates: share of bad answers, by metric.
+        answers_per_request: how many answers a metric counts a request; labels come for some only.
     """
 
-    requests: float
-    errors: float
-    seconds: float
+    requests_per_second: float
+    rates: Mapping[str, float]
+    answers_per_request: Mapping[str, float]
 
 
 def read_traffic(
     metrics: Metrics, name: str, service: Service, namespace: str, now: datetime
 ) -> Traffic | None:
-    """Returns the traffic of the stable version, None where there is none or nothing counts it.
+    """Returns the traffic of the last hour, as far as it was counted; None where there was none.
 
     Raises:
         MetricsError: Prometheus could not be asked.
     """
-    source = METRIC_SOURCES[service.runtime.kind]
-    if service.rollout is None or not source.has("requests", "errors"):
+    if service.rollout is None:
         return None
-    read: list[float] = []
-    start = now.replace(microsecond=0) - timedelta(seconds=WINDOW_SECONDS)
-    for counter in ("requests", "errors"):
-        query = source.selector(
-            counter, namespace=namespace, service=name, version=service.rollout.stable
-        )
-        series = metrics.samples(query, start, now.replace(microsecond=0), STEP_SECONDS)
-        read.append(sum(float(np.nansum(counts(row))) for row in series.values()))
-    return Traffic(read[0], read[1], WINDOW_SECONDS) if read[0] else None
+    grid = even_grid(now - WINDOW, now, STEP_SECONDS)
+    asked = Asked(name, service.rollout.stable, service, grid)
+    counted = read([asked], namespace, metrics)[asked.key].arm().metrics
+    totals = {it: float(np.nansum(counts.total)) for it, counts in counted.items()}
+    requests = totals.get(ERRORS, 0.0)
+    if not requests:
+        return None
+    seconds = STEP_SECONDS * int(np.sum(~np.isnan(counted[ERRORS].total)))
+    known = {it: counts for it, counts in counted.items() if totals[it]}
+    return Traffic(
+        requests / seconds,
+        {it: float(np.nansum(counts.bad)) / totals[it] for it, counts in known.items()},
+        {it: min(totals[it] / requests, 1.0) for it in known},
+    )
 
 
 def rollout_seconds(service: Service, traffic: Traffic) -> float | None:
     """Returns the time until a candidate as good as stable is at 100%, None where it never is.
 
-    A step takes its bake time, or longer where its requests come slowly. Only errors are counted:
-    what other metrics take is not known before the candidate has answered.
+    A step takes its bake time, or longer where the requests that it needs come slowly.
     """
-    rate = traffic.errors / traffic.requests
-    pace = traffic.requests / traffic.seconds
-    total, strategy = 0.0, service.strategy
+    strategy = service.strategy
+    total = 0.0
     for step in strategy.walk:
         if step.percent == 100:
             continue
-        share, needed = step.percent / 100, service.judge.min_requests
+        share, needed = step.percent / 100, float(service.judge.min_requests)
         if strategy.evidence_at(step.percent) == "margin":
-            margin = service.margin.error_rate
-            more = requests_to_rule_out((rate, rate), margin, share, service.judge.beta)
+            more = _requests_to_show(service, traffic, share)
             if more is None:
                 return None
             needed = max(needed, more)
-        settle = service.judge.settle_seconds
-        total += max(strategy.bake_at(step.percent), needed / (pace * share)) + settle
+        pace = traffic.requests_per_second * share
+        total += max(strategy.bake_at(step.percent), needed / pace) + service.judge.settle_seconds
     return total if strategy.walk else None
+
+
+def _requests_to_show(service: Service, traffic: Traffic, share: float) -> float | None:
+    """Returns how many of the candidate's requests rule its margins out, all of them."""
+    margins = {ERRORS: service.margin.error_rate, LATENCY: service.margin.latency}
+    if service.slo.accuracy is not None:
+        margins[ACCURACY] = service.margin.accuracy
+    needed = 0.0
+    for metric, margin in margins.items():
+        if metric not in traffic.rates:
+            return None
+        rate = traffic.rates[metric]
+        answers = requests_to_rule_out((rate, rate), margin, share, service.judge.beta)
+        if answers is None:
+            return None
+        needed = max(needed, answers / traffic.answers_per_request[metric])
+    return needed

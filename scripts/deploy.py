@@ -89,7 +89,8 @@ def _seconds(home: Home, deployment: Deployment, now: datetime) -> float | None:
     from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
 
     before, name = deployment.before, deployment.service
-    metrics = Prometheus(prometheus_url(home, before.cluster))
+    cluster = before.cluster
+    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
     try:
         service = before.services[name]
         traffic = read_traffic(metrics, name, service, before.cluster.namespace, now)
@@ -101,6 +102,8 @@ def _seconds(home: Home, deployment: Deployment, now: datetime) -> float | None:
 def _show(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> None:
     registered = deployment.registered
     known = Table(box=None, pad_edge=False, show_header=False)
+    known.add_column()
+    known.add_column(overflow="fold")
     for what, value in (
         ("registry", registered.registry_uri),
         ("digest", registered.digest),
