@@ -93,7 +93,9 @@ def test_a_digest_that_was_taken_back_is_not_tried_again(file: Path):
 
 
 def test_an_odd_layout_elsewhere_stays_as_it_is(file: Path):
-    odd = LOCAL.replace("    fraud:", "    fraud:   ").replace("owner: payments", "owner:   payments")
+    odd = LOCAL.replace("    fraud:", "    fraud:   ").replace(
+        "owner: payments", "owner:   payments"
+    )
     file.write_text(odd)
     apply_edit(file, "fraud", load_stack(file), AddMove(25, "fine"), NOW)
     assert [line for line in file.read_text().splitlines() if line not in odd.splitlines()] == [
