@@ -214,7 +214,7 @@ def _staging(
     if rollout and any(it.digest == candidate.digest for it in rollout.rejected):
         problems.append("this digest was taken back there")
     if declared.rollback_drill and not any(_is_drill(line, candidate.digest) for line in log):
-        problems.append("no rollback was tried there; run modelramp rollback with a reason: drill")
+        problems.append("no rollback was tried there: modelramp rollback --why 'drill: ...'")
     said = "; ".join(problems) or f"stable there for {format_duration(declared.bake_seconds)}"
     return _judged("staging", not problems, f"{declared.stack}: {said}")
 

@@ -85,7 +85,7 @@ def follow(
         ConfigError: a stack file is wrong.
         RegistryError: the server failed, or two stacks want the aliases.
     """
-    declared = load_stack(file)
+    declared, now = load_stack(file), now.replace(microsecond=0)
     others = {
         it.name.removeprefix("Pulumi.").removesuffix(".yaml"): load_stack(it)
         for it in sorted(file.parent.glob("Pulumi.*.yaml"))

@@ -16,11 +16,10 @@ from models.stack import load_stack
 from rollout.deploy import Deployment, entry_of, evidence_of, prepare, start
 from rollout.forecast import read_traffic, rollout_seconds
 from rollout.judge.sentences import span
-from rollout.registry_follow import follow_quietly
 from rollout.stack_file import stack_path
 from scripts.check import prometheus_url
-from scripts.registry import registry_of
-from scripts.screen import CONSOLE, ERRORS
+from scripts.registry import follow_move, registry_of, warn
+from scripts.screen import CONSOLE
 
 REFUSED = 1
 
@@ -73,13 +72,13 @@ def deploy(
     seconds = _seconds(home, deployment, now)
     if deployment.is_allowed and not dry_run:
         start(deployment, now)
-        follow_quietly(file, stack, tracking_uri, now, _warn)
+        follow_move(home, file, stack)
     if as_json:
         typer.echo(json.dumps(_as_json(deployment, seconds, dry_run=dry_run), indent=2))
     else:
         _show(deployment, seconds, dry_run=dry_run)
         if force and not deployment.is_allowed:
-            _warn("--force does not pass what is failed here; see modelramp deploy --help")
+            warn("--force does not pass what is failed here; see modelramp deploy --help")
     if not deployment.is_allowed:
         raise typer.Exit(REFUSED)
 
@@ -149,7 +148,3 @@ def _as_json(deployment: Deployment, seconds: float | None, *, dry_run: bool) ->
         "secondsAtTodaysTraffic": seconds,
         **evidence_of(deployment),
     }
-
-
-def _warn(what: str) -> None:
-    ERRORS.print(f"[yellow]warning[/yellow] {escape(what)}", highlight=False, soft_wrap=True)

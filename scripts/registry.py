@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +15,9 @@ from local.embedded import control
 from local.home import Home
 from models.errors import ConfigError, Problem
 from models.stack import Cluster, load_stack
-from rollout.registry_follow import follow
+from rollout.registry_follow import follow, follow_quietly
 from rollout.stack_file import stack_path
-from scripts.screen import CONSOLE
+from scripts.screen import CONSOLE, ERRORS
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 
@@ -53,6 +54,15 @@ def sync(
     CONSOLE.print(table)
 
 
+def follow_move(home: Home, file: Path, stack: str) -> None:
+    """Lets the registry follow a move, if the stack has one; whatever becomes of it, only warns."""
+    try:
+        tracking_uri = registry_of(home, load_stack(file).cluster)
+    except ConfigError:
+        return
+    follow_quietly(file, stack, tracking_uri, datetime.now(UTC), warn)
+
+
 def registry_of(home: Home, cluster: Cluster) -> str:
     """Returns the URL of a stack's registry, and makes its store known to the MLflow client.
 
@@ -69,3 +79,8 @@ def registry_of(home: Home, cluster: Cluster) -> str:
     start = "modelramp local up, or " if cluster.target == "embedded" else ""
     what = f"no model registry: {start}declare cluster.registry or set {TRACKING_URI}"
     raise ConfigError([Problem("registry", what)])
+
+
+def warn(what: str) -> None:
+    """Tells of something that is not as it should be, and stops nothing."""
+    ERRORS.print(f"[yellow]warning[/yellow] {escape(what)}", highlight=False, soft_wrap=True)

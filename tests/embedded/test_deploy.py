@@ -16,13 +16,13 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.sklearn import load_model
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from examples.biopsy.train import Candidate, Split, better_model, fair_model, register, split_data
 from local import stores
 from local.processes import Supervisor, free_port
 from local.tools import ensure
-from models.errors import RegistryError
+from models.errors import ConfigError, RegistryError
 from models.stack import load_stack
 from rollout import history
 from rollout.registry_follow import follow, follow_quietly
@@ -88,7 +88,7 @@ class Place:
         self.staging.write_text(STAGING.format(url=url))
 
     def deploy(self, *arguments: str, expect: int = 0) -> dict:
-        done = CliRunner().invoke(_app, ["deploy", "biopsy", *arguments, "--json"])
+        done = run("deploy", "biopsy", *arguments, "--json")
         assert done.exit_code == expect, (done.stdout, done.exception)
         return json.loads(done.stdout)
 
@@ -108,6 +108,10 @@ class Place:
         path.unlink()
         for line in (deployed, drill):
             history.append(path, {**line, "at": past.isoformat()})
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(_app, arguments)
 
 
 def states(told: dict) -> dict[str, str]:
@@ -240,6 +244,37 @@ def test_the_life_of_two_versions(place: Place):
     assert follow(place.prod, "prod", place.url, datetime.now(UTC)) == []
 
 
+def test_the_card_of_a_version(place: Place):
+    file = place.root / "cards" / "biopsy.md"
+    done = run("card", "biopsy", "2.0.0", "--stack", "prod", "--output", str(file))
+    assert done.exit_code == 0
+    text = file.read_text()
+    tags = place.client.get_model_version("biopsy", "2").tags
+    for what in (
+        "# biopsy 2.0.0\n",
+        "prod: candidate, 5% of the traffic",
+        tags["modelramp.digest"],
+        tags["modelramp.data_hash"],
+        "| input | `worst radius` | `double` |",
+        "p99 21.5 ms of 5,000 requests",
+        "parity\\_gap: 0.02, must be at most 0.1",
+        "forced past staging: staging is down",
+    ):
+        assert what in text, what
+    assert "1.0.0" not in text
+    assert run("card", "biopsy", "--stack", "prod").stdout.startswith("# biopsy 1.0.0\n")
+    assert isinstance(run("card", "biopsy", "9.9.9", "--stack", "prod").exception, ConfigError)
+
+
+def test_sync_says_what_it_would_change_and_then_changes_it(place: Place):
+    place.client.delete_registered_model_alias("biopsy", "champion")
+    for options in (["--dry-run"], []):
+        said = run("registry", "sync", "--stack", "prod", *options).stdout
+        assert "models:/biopsy/1" in said
+        assert "champion" in said
+    assert "as declared" in run("registry", "sync", "--stack", "prod").stdout
+
+
 def test_what_nobody_can_force(place: Place):
     """Inputs changed within a major version."""
     before = place.staging.read_bytes()
@@ -249,7 +284,7 @@ def test_what_nobody_can_force(place: Place):
 
 
 def test_a_version_that_is_not_there(place: Place):
-    done = CliRunner().invoke(_app, ["deploy", "biopsy", "7.0.0", "--stack", "staging"])
+    done = run("deploy", "biopsy", "7.0.0", "--stack", "staging")
     assert isinstance(done.exception, RegistryError)
     for there in ("1.0.0 (number 1)", "2.0.0 (number 2)", "1.0.1 (number 3)"):
         assert there in str(done.exception)
@@ -288,7 +323,7 @@ def test_files_that_were_changed_afterwards(place: Place):
     store = boto3.client("s3")
     text = store.get_object(**object_of)["Body"].read()
     store.put_object(**object_of, Body=text + b"# changed\n")
-    done = CliRunner().invoke(_app, ["deploy", "biopsy", "1.0.1", "--stack", "staging"])
+    done = run("deploy", "biopsy", "1.0.1", "--stack", "staging")
     assert isinstance(done.exception, RegistryError)
     assert "the files were changed afterwards" in str(done.exception)
 
