@@ -183,11 +183,11 @@ def test_everything_that_is_missing_is_told_at_once(folder, monkeypatch, tmp_pat
     declared = access(folder, tlsConfig=tls, **BEARER)
     with pytest.raises(ConfigError) as wrong:
         Prometheus("https://localhost:1", declared)
+    unset = "the environment variable PROMETHEUS_TOKEN is not set or empty"
     assert [str(it) for it in wrong.value.problems] == [
         f"modelramp:cluster.prometheusAccess: {it}"
         for it in (
-            "authorization.credentials: "
-            + "the environment variable PROMETHEUS_TOKEN is not set or empty",
+            f"authorization.credentials: {unset}",
             "tlsConfig.caFile: no such file: no-ca",
             "tlsConfig.certFile: no such file: no-crt",
             "tlsConfig.keyFile: no such file: no-key",
