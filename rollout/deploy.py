@@ -134,6 +134,10 @@ def start(deployment: Deployment, now: datetime) -> Stack:
     if not deployment.is_allowed:
         raise StackFileError(f"{deployment.file}: a gate failed; nothing was written")
     registered, name = deployment.registered, deployment.service
+    if load_stack(deployment.file).services.get(name) != deployment.before.services[name]:
+        raise StackFileError(
+            f"{deployment.file}: {name} was changed while the gates were checked; run it again"
+        )
     entry = entry_of(registered)
     after = start_rollout(
         deployment.file, name, deployment.version, entry, now=now, why=deployment.why

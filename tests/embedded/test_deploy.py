@@ -22,9 +22,11 @@ from examples.biopsy.train import Candidate, Split, better_model, fair_model, re
 from local import stores
 from local.processes import Supervisor, free_port
 from local.tools import ensure
-from models.errors import ConfigError, RegistryError
+from models.errors import ConfigError, RegistryError, StackFileError
 from models.stack import load_stack
 from rollout import history
+from rollout.deploy import prepare
+from rollout.deploy import start as begin
 from rollout.registry_follow import follow, follow_quietly
 from scripts.main import _app
 
@@ -281,6 +283,45 @@ def test_what_nobody_can_force(place: Place):
     told = place.deploy("1.0.1", "--stack", "staging", "--force", "trust me", expect=1)
     assert "needs a new major version" in says(told, "stackFile")
     assert place.staging.read_bytes() == before
+
+
+def test_a_digest_that_was_taken_back_cannot_be_forced(place: Place):
+    before = place.staging.read_text()
+    digest = place.client.get_model_version("biopsy", "2").tags["modelramp.digest"]
+    rejected = f'[{{digest: "{digest}", at: "2026-11-23T08:00:00Z", why: slow}}]'
+    place.staging.write_text(f"{before.rstrip()}\n        rejected: {rejected}\n")
+    told = place.deploy("2.0.0", "--stack", "staging", "--force", "trust me", expect=1)
+    assert "was taken back before" in says(told, "stackFile")
+    place.staging.write_text(before)
+
+
+def test_no_gate_is_forced_where_risk_is_high(place: Place):
+    before = place.staging.read_text()
+    risky = before.replace("owner: path", "risk: high\n      owner: path")
+    risky = risky.replace("{modelCard: false}", "{modelCard: false, latencyP99Ms: 5}")
+    place.staging.write_text(risky)
+    told = place.deploy("2.0.0", "--stack", "staging", "--force", "trust me", expect=1)
+    assert states(told)["latencyP99Ms"] == "failed"
+    assert place.staging.read_text() == risky
+    place.staging.write_text(before)
+
+
+def test_a_file_that_was_changed_meanwhile_wins(place: Place):
+    before, now = place.staging.read_text(), datetime.now(UTC)
+    deployment = prepare(
+        place.staging,
+        "staging",
+        "biopsy",
+        "2.0.0",
+        tracking_uri=place.url,
+        model="biopsy",
+        now=now,
+    )
+    assert deployment.is_allowed
+    place.staging.write_text(before.replace("steps: [50, 100]", "steps: [10, 100]"))
+    with pytest.raises(StackFileError, match="run it again"):
+        begin(deployment, now)
+    place.staging.write_text(before)
 
 
 def test_a_version_that_is_not_there(place: Place):
