@@ -36,13 +36,13 @@ class Service(Declared):
         extra_tests: tests by name, beside the judge's own.
         alerts: beside those that follow from the SLO, or instead of the default of that name.
         alert_defaults: what becomes of the alerts that every service has.
-        gates: conditions before a rollout starts; not enforced yet.
+        gates: conditions before a rollout starts; `deploy` checks them.
         calendar: when traffic may move, beside the stack's own calendar.
         card: what people must know of the model.
         prediction_log: where requests and answers are sent.
         batch: predictions on whole files, by name.
         keep_previous: how long the last stable version is kept after a promotion.
-        retention: how long versions are kept in the registry; not enforced yet.
+        retention: how long versions are kept in the registry before they are archived there.
         rollout: which versions are served, and at what share; absent until the first deployment.
     """
 

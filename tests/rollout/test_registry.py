@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import RegistryError
-from rollout.registry import logged_model_id, parse_registry_uri, parse_tags, registry_uri
+from rollout.registry import _types, logged_model_id, parse_registry_uri, parse_tags, registry_uri
 
 
 @pytest.mark.parametrize("name", ["biopsy", "team/biopsy"])
@@ -46,3 +46,30 @@ def test_the_logged_model_from_its_id_or_the_source() -> None:
 def test_a_version_without_a_logged_model_is_refused(source: str | None) -> None:
     with pytest.raises(RegistryError, match="log it with MLflow 3"):
         logged_model_id(version(source=source))
+
+
+@pytest.mark.parametrize(
+    ("columns", "types"),
+    [
+        (
+            [
+                {"type": "double", "name": "size", "required": True},
+                {"type": "string", "name": "colour", "required": False},
+            ],
+            {"size": "double", "colour": "string?"},
+        ),
+        ([{"type": "long", "required": True}], {"0": "long"}),
+        (
+            [{"type": "array", "items": {"type": "string"}, "name": "tags", "required": True}],
+            {"tags": '{"items": {"type": "string"}, "type": "array"}'},
+        ),
+        (
+            [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": (-1, 3)}}],
+            {"0": "float64[-1, 3]"},
+        ),
+    ],
+)
+def test_a_signature_as_a_stack_file_declares_it(
+    columns: list[dict[str, Any]], types: dict[str, str]
+) -> None:
+    assert _types(SimpleNamespace(to_dict=lambda: columns)) == types
