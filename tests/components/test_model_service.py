@@ -10,7 +10,14 @@ from pulumi.errors import InputPropertiesError
 from components.from_stack.services import model_service_args
 from components.model_service import ModelService
 from components.serving_runtime import MlflowRuntime
-from components.traffic_route import bucket_pattern, request_timeout
+from components.traffic_route import (
+    Split,
+    bucket_pattern,
+    http_route,
+    model_paths,
+    request_timeout,
+)
+from models.names import NO_VERSION
 from models.rollout import Move, Rejected
 from models.stack import parse_stack
 from tests.stacks import DIGEST, LOCAL
@@ -261,3 +268,20 @@ def test_a_candidate_that_was_taken_back_gets_no_more_copies(declared):
     args = model_service_args("fraud", service, stack.cluster)
     made = declared(lambda: ModelService("fraud", args))
     assert "RequestMirror" not in json.dumps(made["fraud-route"]["spec"])
+
+
+def test_the_previous_version_is_kept_known_to_the_gateway():
+    split: Split = {
+        "name": "fraud",
+        "percents": {"1.4.0": 100, "1.3.0": 0},
+        "stable": "1.4.0",
+        "candidate": None,
+        "strategy": {"kind": "canary"},
+        "traced": False,
+    }
+    spec = http_route(split, "gateway/models", model_paths("fraud", ["v1"]), None, "10s")
+    *_, kept, weighted = spec["rules"]
+    assert kept["matches"][0]["headers"][0]["value"] == NO_VERSION
+    names = ["fraud-v1-4-0-predictor", "fraud-v1-3-0-predictor"]
+    assert [it["name"] for it in kept["backendRefs"]] == names
+    assert [it["name"] for it in weighted["backendRefs"]] == names[:1]
