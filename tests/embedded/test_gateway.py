@@ -60,9 +60,9 @@ class Gateway:
 
     def __init__(self, folder: Path, ports: dict[str, list[int]]) -> None:
         self._folder, self._ports = folder, ports
-        self._admin, gateway = free_port(), free_port()
+        self.admin, gateway = free_port(), free_port()
         self.url = f"http://127.0.0.1:{gateway}"
-        write_json(folder / "bootstrap.yaml", envoy.bootstrap(folder, self._admin, gateway))
+        write_json(folder / "bootstrap.yaml", envoy.bootstrap(folder, self.admin, gateway))
         self.route(0)
         self.process = subprocess.Popen(
             [ensure("envoy"), "-c", folder / "bootstrap.yaml", "--use-dynamic-base-id"],
@@ -96,7 +96,7 @@ class Gateway:
     def stats(self, name: str) -> str:
         try:
             return httpx.get(
-                f"http://127.0.0.1:{self._admin}/stats", params={"filter": name}, timeout=2
+                f"http://127.0.0.1:{self.admin}/stats", params={"filter": name}, timeout=2
             ).text.strip()
         except httpx.HTTPError:
             return ""
@@ -180,3 +180,23 @@ def test_a_shadow_gets_copies_that_nobody_sees(gateway: Gateway, backends):
     gateway.until(lambda: backends["c"].count > 0)
     assert binomtest(backends["c"].count, seen["a"], 0.3).pvalue > 1e-4
     assert json.dumps(gateway.stats("^cluster.service/n/c")) == '""'
+
+
+def test_copies_are_counted_as_requests_answers_and_times_of_their_own(gateway: Gateway):
+    """What `rollout.collect` reads of a candidate that gets nothing but copies."""
+    gateway.route(0, {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "b"}}})
+    with httpx.Client() as client:
+        for _ in range(50):
+            assert client.get(gateway.url).text == "a"
+
+    def counted(series: str) -> list[str]:
+        text = httpx.get(f"http://127.0.0.1:{gateway.admin}/stats/prometheus", timeout=5).text
+        mine = 'envoy_cluster_name="mirror/n/b/80/http"'
+        lines = [it for it in text.splitlines() if it.startswith(f"{series}{{") and mine in it]
+        return [it.rpartition(" ")[2] for it in lines]
+
+    requests = "envoy_cluster_upstream_rq"
+    gateway.until(lambda: counted(f"{requests}_time_count") == ["50"])  # flushed once a second
+    assert counted(f"{requests}_total") == ["50"]
+    assert counted(f"{requests}_xx") == ["50"]
+    assert counted(f"{requests}_time_bucket")[-1] == "50"
