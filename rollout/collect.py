@@ -2,8 +2,10 @@
 
 Counters are read at the edges of the grid and subtracted, series by series, so that counts are
 whole numbers; `increase()` extrapolates and would make fractions. A counter that fell was reset:
-what it shows then is the count since. Nor are recorded sums read: in a sum of counters the reset
-of one is hidden by the growth of the others, or looks like a reset of all.
+what it shows then is the count since. One that was reset and by the next edge has grown beyond
+where it was looks as if it had not been, and counts too little; wide intervals see fewer resets.
+Nor are recorded sums read: in a sum of counters the reset of one is hidden by the growth of the
+others, or looks like a reset of all.
 """
 
 from __future__ import annotations
