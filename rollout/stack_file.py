@@ -129,7 +129,9 @@ class _Block:
             content = lines[number].strip()
             if not content or content.startswith("#"):
                 continue
-            if len(lines[number]) - len(lines[number].lstrip(" ")) <= column:
+            indent = len(lines[number]) - len(lines[number].lstrip(" "))
+            # The dashes of a sequence may stand right below its key.
+            if indent < column or (indent == column and not content.startswith("- ")):
                 break
             end = number + 1
         return cls(begin, end, column)

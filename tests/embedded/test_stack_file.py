@@ -96,6 +96,11 @@ def files(draw):
     if draw(st.booleans()):
         behind += line(k, "risk: high") + noise(s)
     if draw(st.booleans()):
+        behind += line(k, "alerts:")
+        behind += line(
+            k + draw(st.sampled_from([0, 2])), "- {metric: errorRate, above: 0.05, for: 5m}"
+        )
+    if draw(st.booleans()):
         behind += line(s, "churn:") + line(k, "owner: growth") + line(k, "runtime: {kind: mlflow}")
         behind += line(k, "strategy: {kind: linear}")
         behind += line(k, f"slo: {'*promise' if anchored else slo}")
@@ -138,6 +143,20 @@ def test_only_the_keys_that_an_edit_changes_differ(tmp_path: Path, pieces, edit)
         assert [line for line in lines if line in as_it_was] == as_it_was
     assert ("\r\n" in pre) == ("\r\n" in after)
     assert load_stack(path).services["fraud"].rollout
+
+
+def test_what_is_new_comes_behind_a_sequence_at_the_column_of_its_key(tmp_path: Path):
+    path = tmp_path / "Pulumi.x.yaml"
+    begin, end = LOCAL.index("      versions:"), LOCAL.index("      strategy:")
+    rest = LOCAL[LOCAL.index("    churn:") :]
+    last = "      alerts:\n      - {metric: errorRate, above: 0.05, for: 5m}\n"
+    text = LOCAL[:begin] + LOCAL[end : LOCAL.index("      rollout:")] + last + rest
+    path.write_text(text)
+    entry = {"uri": "s3://m/c", "digest": DIGEST, "registry": "models:/fraud/3"}
+    start_rollout(path, "fraud", "1.0.0", entry, now=NOW, why="first")
+    edited = path.read_text()
+    assert edited.startswith(text[: text.index(rest)] + "      versions:\n")
+    assert edited.endswith(rest)
 
 
 def child(work):
