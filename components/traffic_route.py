@@ -154,9 +154,9 @@ def _rules(
             with_header(VERSION_HEADER, version), [{**backend(version, 1), "filters": [mark]}]
         )
 
-    # Matches nothing, but keeps the split's backends known to the gateway, also that of the previous
-    # version, should it be wanted back: one that goes to or from weight 0 would fail requests while
-    # it comes and goes (measured on Envoy Gateway).
+    # Matches nothing, but keeps the split's backends known to the gateway, also that of the
+    # previous version, should it be wanted back: one that goes to or from weight 0 would fail
+    # requests while it comes and goes (measured on Envoy Gateway).
     served = split["percents"]
     kept = rule(with_header(VERSION_HEADER, NO_VERSION), [backend(it, 1) for it in served])
     rules = [*map(pinned, served), kept]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -32,7 +32,16 @@ from rollout.judge.series import Floats, Mask
 OWN = ("requests", "routed", "errors", "latency_count", "latency_bucket")
 """What the gateway counts of a version; of copies it counts the same, apart."""
 
-OTHERS = ("labelled", "correct", "predictions", "features", "reference", "ready", "available")
+OTHERS = (
+    "labelled",
+    "correct",
+    "predictions",
+    "features",
+    "reference",
+    "ready",
+    "available",
+    "scraped",
+)
 
 Series = Mapping[tuple[tuple[str, str], ...], Floats]
 
@@ -277,9 +286,23 @@ def _observations(service: Service, stable: Read, candidate: Read) -> Observatio
         weights=np.where(copied, share, weights),
         declared_now=share if declared_now == 0 else declared_now,
         stable=stable.arm(),
-        candidate=candidate.arm(copied),
+        candidate=_with_scrapes(candidate.arm(copied), stable, candidate),
         budget_share=grid.budget_share,
     )
+
+
+def _with_scrapes(arm: Arm, stable: Read, candidate: Read) -> Arm:
+    """Returns the candidate, not Ready where nothing else tells and its server does not answer.
+
+    A version that never becomes Ready gets no route, so the gateway knows nothing of it. That it
+    can't be scraped says something only where stable can: else it is the way there.
+    """
+    scraped = candidate.counters["scraped"]
+    if not scraped or not stable.counters["scraped"]:
+        return arm
+    answers = np.where(_any(stable.counters["scraped"]) == 1, _any(scraped), np.nan)
+    ready = answers if arm.ready is None else np.where(np.isnan(arm.ready), answers, arm.ready)
+    return replace(arm, ready=ready)
 
 
 def _began(service: Service) -> datetime:

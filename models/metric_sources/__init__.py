@@ -42,6 +42,7 @@ class MetricSource(BaseModel):
         mirrored_latency_bucket: `latency_bucket` of them.
         ready: endpoints that can take requests, as each gateway pod sees them; a gauge.
         available: pods that are Ready, as Kubernetes says, also without a route; a gauge.
+        scraped: whether a pod's server answers Prometheus; a gauge.
         in_flight: requests sent and not answered yet; a gauge.
         queue: requests that wait for the model, by pod; a gauge.
         tokens: generated tokens.
@@ -72,6 +73,7 @@ class MetricSource(BaseModel):
     mirrored_latency_bucket: str
     ready: str
     available: str
+    scraped: str
     in_flight: str
     queue: str | None = None
     tokens: str | None = None

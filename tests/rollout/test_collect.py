@@ -136,7 +136,7 @@ def test_both_arms_are_read_on_one_grid_from_the_first_move():
     assert seen.stable.metrics["latency"].bad.tolist() == [1] * 120
     assert seen.candidate.categories["predictions"].counts.tolist() == [[8, 2]] * 120
     assert seen.present_step().sum() == 59
-    assert len(metrics.queries) == 13
+    assert len(metrics.queries) == 14
     assert seen.budget_share == 0.8
 
 
@@ -187,7 +187,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_services():
         metrics,
         FIRST_MOVE + timedelta(hours=2),
     )
-    assert len(metrics.queries) == 13
+    assert len(metrics.queries) == 14
     assert len(found) == 21
     other = found["fraud-7"]
     assert isinstance(other, Observations)
@@ -240,7 +240,7 @@ class Mirrored(Recorded):
 def test_copies_are_the_requests_of_a_candidate_at_0():
     metrics = Mirrored()
     seen = collected(metrics, shadowed(0), FIRST_MOVE + timedelta(hours=2))
-    assert len(metrics.queries) == 18
+    assert len(metrics.queries) == 19
     assert np.isnan(seen.weights[:1]).all()
     assert set(seen.weights[1:]) == {20.0}
     assert seen.declared_now == 20
@@ -276,3 +276,28 @@ def test_kubernetes_says_whether_a_version_is_ready_where_the_gateway_is_silent(
     assert seen.stable.ready is None
     assert seen.candidate.ready is not None
     assert seen.candidate.ready.tolist() == [0] * 29 + [1] * 30 + [0] * 61
+
+
+@pytest.mark.parametrize(
+    ("stable_answers", "expected"), [(1.0, [0] * 30 + [1] * 90), (0.0, [NAN] * 120)]
+)
+def test_a_server_that_does_not_answer_prometheus_is_not_ready_where_stable_s_does(
+    stable_answers: float, expected: list[float]
+):
+    class Scraped(Recorded):
+        def samples(self, query, start, end, step_seconds):
+            if "membership_healthy" in query:
+                return {}
+            if not query.startswith("up{"):
+                return super().samples(query, start, end, step_seconds)
+            at = np.arange(round((end - start).total_seconds() / step_seconds) + 1)
+            pod = {"namespace": "models", "model_service": "fraud"}
+            return {
+                labels(**pod, model_version="1.4.0"): np.full(len(at), stable_answers),
+                labels(**pod, model_version="1.5.0"): np.where(at <= 30, 0.0, 1.0),
+            }
+
+    service = parse_stack(LOCAL, "x").services["fraud"]
+    seen = collected(Scraped(), service, FIRST_MOVE + timedelta(hours=2))
+    np.testing.assert_array_equal(seen.candidate.ready, expected)
+    assert seen.stable.ready is None

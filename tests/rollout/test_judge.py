@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,7 +255,10 @@ def test_a_wrong_split_that_was_mended_is_forgiven():
     assert decide(replace(good, weights=weights)).kind == "advance"
 
 
-def test_a_rollout_that_a_person_set_to_0_holds_and_has_no_split():
+@pytest.mark.parametrize(
+    ("ready", "kind"), [(None, "no-data"), (np.r_[np.ones(29), 0.0], "hold"), (1.0, "advance")]
+)
+def test_a_candidate_that_nothing_is_sent_to_is_judged_by_ready_alone(ready: Any, kind: str):
     observed = seen(intervals=30, percent=0)
     weights = np.r_[np.full(20, 5.0), np.zeros(10)]
     served = weights > 0
@@ -262,10 +266,10 @@ def test_a_rollout_that_a_person_set_to_0_holds_and_has_no_split():
         name: Counts.of(np.where(served, counts.bad, 0), np.where(served, counts.total, 0))
         for name, counts in observed.candidate.metrics.items()
     }
-    candidate = Arm("1.5.0", metrics, np.where(served, 100.0, 0.0))
+    ready = None if ready is None else np.broadcast_to(ready, 30)
+    candidate = Arm("1.5.0", metrics, np.where(served, 100.0, 0.0), ready=ready)
     verdict = decide(replace(observed, weights=weights, candidate=candidate), percent=0)
-    assert verdict.kind == "hold"
-    assert verdict.split is None
+    assert (verdict.kind, verdict.split) == (kind, None)
 
 
 def test_the_last_step_needs_the_margin_before_100():

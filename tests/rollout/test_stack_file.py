@@ -105,8 +105,8 @@ def test_an_odd_layout_elsewhere_stays_as_it_is(file: Path):
 
 def test_a_service_without_lines_of_its_own_is_refused(file: Path):
     text = LOCAL[: LOCAL.index("    churn:")] + (
-        "    churn: {owner: growth, runtime: {kind: mlflow}, strategy: {kind: canary, steps: [100]},"
-        " slo: {latency: {thresholdMs: 100, share: 0.95}}}\n"
+        "    churn: {owner: growth, runtime: {kind: mlflow}, strategy: {kind: canary, steps: [100]}"
+        ", slo: {latency: {thresholdMs: 100, share: 0.95}}}\n"
     )
     file.write_text(text)
     entry = {"uri": "s3://m/c", "digest": DIGEST, "registry": "models:/churn/1"}
