@@ -76,7 +76,9 @@ def write_edit(
         decided = history.as_json(replace(verdict, drift=drift))
     decided |= {"verdict": word(edit, by_person=by != BOT), "reason": edit.why}
     about = rollout.candidate or rollout.stable
-    if isinstance(edit, Drop) and edit.role == "previous" and rollout.previous:
+    if isinstance(edit, Restore):
+        about = rollout.stable
+    elif isinstance(edit, Drop) and edit.role == "previous" and rollout.previous:
         about = rollout.previous.version
     line = history.line_of(
         now,

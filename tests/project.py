@@ -109,14 +109,15 @@ class Project:
         return output
 
     @contextmanager
-    def traffic(self, rate: int) -> Generator[Path]:
+    def traffic(self, rate: int, service: str = "biopsy", *options: str) -> Generator[Path]:
         """Sends requests while the block runs; yields the file of what became of them."""
-        report = self.home.path / f"traffic-{rate}.jsonl"
+        report = self.home.path / f"traffic-{service}-{rate}.jsonl"
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "examples.biopsy.traffic", "--rate", str(rate)),
                 *("--url", self.status()["endpoints"]["gateway"]),
                 *("--rows", str(self.home.path / "rows.json"), "--report", str(report)),
+                *("--service", service, *options),
             ],
             cwd=self.root,
             env=self.environment(),

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, TextIO
+from zlib import crc32
 
 import aiohttp
 import uvloop
@@ -124,6 +125,7 @@ class Traffic:
         bodies: Sequence[bytes],
         labels: Sequence[Any],
         label_delay_seconds: float,
+        bucket_header: str | None,
     ) -> None:
         """Prepares the sender.
 
@@ -133,6 +135,8 @@ class Traffic:
             bodies: requests of the v1 protocol, each of one row.
             labels: their true labels.
             label_delay_seconds: how long after the answer a label is known.
+            bucket_header: header with a user's number, 0 to 99, as A/B tests split by it; each
+                request is of another user.
         """
         self._session = session
         self._predict_path = f"/v1/models/{service}:predict"
@@ -140,6 +144,7 @@ class Traffic:
         self._bodies = bodies
         self._labels = labels
         self._label_delay_seconds = label_delay_seconds
+        self._bucket_header = bucket_header
         # (when it is known, version, label), in the order of time
         self._pending: deque[tuple[float, str, dict[str, Any]]] = deque()
         self.second = Tally()
@@ -169,6 +174,8 @@ class Traffic:
         self.total.sent += 1
         version, status = "", 0
         headers = {"content-type": "application/json", "x-request-id": request_id}
+        if self._bucket_header:
+            headers[self._bucket_header] = str(crc32(request_id.encode()) % 100)
         with suppress(aiohttp.ClientError, TimeoutError):
             async with self._session.post(
                 self._predict_path, data=self._bodies[row], headers=headers
@@ -223,7 +230,12 @@ async def run(options: argparse.Namespace, report: TextIO) -> dict[str, object]:
         connector=aiohttp.TCPConnector(limit=0),
     ) as session:
         traffic = Traffic(
-            session, options.service, bodies, content["labels"], options.label_delay_seconds
+            session,
+            options.service,
+            bodies,
+            content["labels"],
+            options.label_delay_seconds,
+            options.bucket_header,
         )
         start = time.perf_counter()
         background = [
@@ -276,6 +288,7 @@ def main() -> None:
     add("--rows", type=Path, required=True, help="rows and labels, as `train` writes them")
     add("--rate", type=float, default=200.0, help="requests a second")
     add("--label-delay-seconds", type=float, default=2.0, help="when labels are known")
+    add("--bucket-header", help="for A/B tests: header with a number from 0 to 99 for each user")
     add("--report", type=Path, required=True, help="gets a JSON line a second")
     add("--seconds", type=float, default=0, help="how long; 0: until SIGTERM or SIGINT")
     add("--seed", type=int, default=1, help="of the choice of rows")

@@ -12,7 +12,7 @@ SCRAPE_INTERVAL = "1s"
 LOOKBACK = "5s"
 """Age after which a sample counts as missing: five scrapes; a stopped process shows at once."""
 
-ENVOY_SERIES = "envoy_(cluster_upstream_rq.*|http_downstream_rq.*)"
+ENVOY_SERIES = "envoy_(cluster_upstream_rq.*|cluster_membership_healthy|http_downstream_rq.*)"
 
 
 def configuration(
