@@ -44,7 +44,7 @@ class Previous(Declared):
 
     Attributes:
         version: that was stable before.
-        until: when it may go; not enforced yet.
+        until: when it may go; drift-check then takes it out of the file.
     """
 
     version: SemanticVersion
@@ -89,7 +89,7 @@ class Rollout(Declared):
         rejected: what was taken back.
         paused: why nothing but a revert may move; it may if absent.
         approvals: of steps that ask for one, in this rollout.
-        retry: digests that may be tried again although they were taken back; not read yet.
+        retry: digests that may be tried again although they were taken back.
     """
 
     stable: SemanticVersion

@@ -24,7 +24,7 @@ class Service(Declared):
     Attributes:
         owner: the team that answers for it.
         risk: decides which policies are mandatory.
-        group: services of a group are to be rolled out one at a time; not enforced yet.
+        group: services of a group are rolled out one at a time; a revert never waits.
         share_group: services of a group may share GPUs; with nobody where absent.
         runtime: what serves the model.
         versions: every version that may run, by semantic version.

@@ -8,7 +8,7 @@ from components.alert_routing import AlertRoutingArgs, ReceiverArgs
 from components.alert_rules import AlertArgs, AlertRulesArgs, SloArgs
 from components.dashboards import DashboardsArgs
 from components.scraping import ScrapingArgs
-from models.alerting import Alert, Alerting, EmailReceiver, Receiver, SlackReceiver
+from models.alerting import Alert, Alerting, AlertName, EmailReceiver, Receiver, SlackReceiver
 from models.base import format_duration
 from models.service import Service
 from models.stack import Cluster
@@ -42,7 +42,7 @@ def alert_rules_args(
         "driftTolerance": service.drift.reference.tolerance,
         "stalledAfter": format_duration(service.judge.deadline.after_seconds),
         "alerts": [_alert_args(alert) for alert in service.alerts],
-        "disable": list(defaults.disable),
+        "disable": [*defaults.disable, *_beside_the_point(service)],
         "minRequests": defaults.min_requests,
         "minLabels": defaults.min_labels,
         "minPredictions": defaults.min_predictions,
@@ -52,6 +52,11 @@ def alert_rules_args(
     if alerting and alerting.runbooks:
         args["runbooks"] = alerting.runbooks
     return args
+
+
+def _beside_the_point(service: Service) -> tuple[AlertName, ...]:
+    # Champion and challenger stay side by side on purpose.
+    return ("ModelRolloutStalled",) if service.strategy.is_endless else ()
 
 
 def dashboards_args(service: Service, cluster: Cluster) -> DashboardsArgs:

@@ -31,6 +31,9 @@ from local.processes import marked_processes
 from models.names import BACKEND_HEADER, NO_VERSION, VERSION_HEADER
 from models.stack import load_stack
 from rollout.declare import start_rollout
+from rollout.drift_check import drift_check
+from rollout.edits import Drop
+from rollout.prometheus import Prometheus
 from tests.cluster.machine import machine_settings
 from tests.project import Project, moves_of
 
@@ -112,8 +115,11 @@ def edited_services(project: Project) -> Generator[Any]:
 def declare(project: Project, percent: int) -> None:
     """Adds a move."""
     with edited(project) as service:
-        at = datetime.now(UTC).isoformat()
-        service["rollout"]["moves"].append({"percent": percent, "at": at})
+        service["rollout"]["moves"].append(moved(percent))
+
+
+def moved(percent: int) -> dict[str, Any]:
+    return {"percent": percent, "at": datetime.now(UTC).isoformat()}
 
 
 def weights(kubectl: Kubectl, service: str = "biopsy") -> dict[str, int]:
@@ -220,8 +226,7 @@ def strategy(project: Project, at_percent: int, **declared: object) -> Generator
     text = project.file.read_text()
     with edited(project) as service:
         service["strategy"] = declared
-        at = datetime.now(UTC).isoformat()
-        service["rollout"]["moves"].append({"percent": at_percent, "at": at})
+        service["rollout"]["moves"].append(moved(at_percent))
     project.up()
     yield
     project.file.write_text(text)
@@ -361,23 +366,96 @@ def test_no_request_fails_while_weights_move(canary: Project, kubectl: Kubectl):
     assert set(summary["versions"]) == {"2.0.0", "2.1.0"}
 
 
-def test_rollback_takes_seconds(canary: Project):
-    declare(canary, 50)
-    canary.up()
-    assert set(answers(canary, 40)) == {"2.0.0", "2.1.0"}
-    declare(canary, 0)
+@contextlib.contextmanager
+def suspended(*words: str) -> Generator[None]:
+    """Stops processes whose command line has a word in it: who asks them waits for nothing."""
+    running = [*marked_processes(Layout.default().root), *containers()]
+    found = {word: [it for it in running if word in " ".join(it.cmdline())] for word in words}
+    assert all(found.values()), found
+    stopped = [it for processes in found.values() for it in processes]
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
+
+
+def rolled_back(project: Project) -> tuple[float, dict[str, Any]]:
+    """Rolls back while a person sends requests; returns when the candidate answered last."""
     began = time.monotonic()
-    process = canary.pulumi("up", "--yes", "--skip-preview")
+    process = project.start("rollback", "biopsy", "--stack=cluster", "--json")
     last = began
     with httpx.Client(timeout=10, trust_env=False) as client:
         while process.poll() is None or time.monotonic() - last < 1:
             assert time.monotonic() < began + 120, "the candidate still gets traffic"
-            answer = client.post(PREDICT, json=body(canary))
+            answer = client.post(PREDICT, json=body(project)).raise_for_status()
             if answer.headers.get(VERSION_HEADER) == "2.1.0":
                 last = time.monotonic()
-    assert process.wait() == 0
-    print(f"0% at Envoy {last - began:.1f} s after `pulumi up` was typed")  # noqa: T201
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 0, output
+    seconds = last - began
+    print(f"0% at Envoy {seconds:.1f} s after the command was typed")  # noqa: T201
+    assert answers(project, 200) == {"2.0.0": 200}
+    return seconds, json.loads(output[output.index("{\n") :])
+
+
+def try_again(project: Project, percent: int) -> None:
+    """Gives the candidate traffic anew, as `retry` and time would."""
+    with edited(project) as service:
+        service["rollout"].pop("rejected", None)
+    declare(project, percent)
+
+
+def test_rollback_takes_seconds_with_prometheus_mlflow_and_git_gone(
+    canary: Project, kubectl: Kubectl
+):
+    for line in ("init -q", "remote add origin http://127.0.0.1:9/none.git"):
+        subprocess.run(["git", *line.split()], cwd=canary.root, check=True, timeout=30)
+    declare(canary, 50)
+    canary.up()
+    assert set(answers(canary, 40)) == {"2.0.0", "2.1.0"}
+    with suspended("/bin/prometheus ", " mlflow.server"):
+        seconds, told = rolled_back(canary)
+    assert seconds < 5
+    assert told["seconds"]["weights"] <= told["seconds"]["pulumi"]
+    assert weights(kubectl) == {STABLE: 100, CANDIDATE: 0}
+    assert "updated" not in canary.up()
+    assert weights(kubectl) == {STABLE: 100, CANDIDATE: 0}
+    try_again(canary, 50)
+    canary.up()
+
+
+def test_rollback_does_not_wait_for_another_up(canary: Project, kubectl: Kubectl):
+    """The other one waits a minute for a new service that never becomes Ready."""
+    text = canary.file.read_text()
+    with edited_services(canary) as services:
+        service = copy.deepcopy(services["biopsy"])
+        digest = {"digest": f"sha256:{'0' * 64}"}
+        second = copied("second", service["versions"]["2.0.0"]) | digest
+        service |= {"rollout": {"stable": "2.0.0"}, "versions": {"2.0.0": second}}
+        service["judge"] = {"readyDeadline": "60s"}
+        services["second"] = service
+    other = canary.pulumi("up", "--yes", "--skip-preview")
+    assert other.stdout
+    next(line for line in other.stdout if "second-v2-0-0" in line and " creating" in line)
+    with canary.traffic(50) as report:
+        seconds, told = rolled_back(canary)
+        assert other.poll() is None, "it still holds the lock"
+    assert seconds < 5
+    assert "pulumi" not in told["seconds"]
+    summary = json.loads(report.read_text().splitlines()[-1])
+    assert summary["gateway_failures"] == 0
+    assert {it["http_error"] for it in summary["versions"].values()} == {0}
+    other.communicate(timeout=300)
+    assert other.returncode == 1
+    with edited_services(canary) as services:
+        del services["second"]
+    canary.up()
+    assert weights(kubectl) == {STABLE: 100, CANDIDATE: 0}
     assert answers(canary, 200) == {"2.0.0": 200}
+    canary.file.write_text(text)
     declare(canary, 5)
     canary.up()
 
@@ -396,7 +474,7 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
         # The artifact is not what the registry said: the server refuses it.
         entry = {**service["versions"].pop("2.1.0"), "digest": f"sha256:{'0' * 64}"}
         service["versions"]["2.2.0"] = entry
-        service["rollout"]["candidate"] = "2.2.0"
+        service["rollout"] |= {"candidate": "2.2.0", "moves": [moved(5)]}
         service["judge"]["readyDeadline"] = "60s"
     said = canary.up(expect=1)
     assert "biopsy-v2-2-0" in said
@@ -405,6 +483,19 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
     assert set(answers(canary, 200)) == {"2.0.0", "2.1.0"}
     # The other service is served all the same: it became ready while this one was waited for.
     assert weights(kubectl, "second") == {"second-v2-0-0-predictor": 100}
+    # The gateway never heard of the candidate: that Prometheus can't scrape it has to do.
+    metrics = Prometheus(ENDPOINTS["prometheus"])
+    give_up_at = time.monotonic() + 90
+    while True:
+        (outcome,) = drift_check(canary.file, "cluster", metrics, only="biopsy")
+        if outcome.edit:
+            break
+        assert time.monotonic() < give_up_at, outcome
+        time.sleep(2)
+    assert isinstance(outcome.edit, Drop)
+    rollout = load_stack(canary.file).services["biopsy"].rollout
+    assert rollout
+    assert rollout.candidate is None
     canary.file.write_text(text)
     canary.up()
     names = {
@@ -412,6 +503,27 @@ def test_a_candidate_that_never_becomes_ready_gets_no_traffic(canary: Project, k
         for it in kubectl.get("inferenceservices", "--namespace=models")["items"]
     }
     assert names == {"biopsy-v1-0-0", "biopsy-v2-0-0", "biopsy-v2-1-0"}
+
+
+def test_rollback_drops_a_half_made_candidate(canary: Project, kubectl: Kubectl):
+    text = canary.file.read_text()
+    with edited(canary) as service:
+        entry = {**service["versions"]["2.1.0"], "digest": f"sha256:{'0' * 64}"}
+        service["versions"]["2.2.0"] = entry
+        service["rollout"] |= {"candidate": "2.2.0", "moves": [moved(5)]}
+        service["judge"]["readyDeadline"] = "30s"
+    making = canary.pulumi("up", "--yes", "--skip-preview")
+    assert making.stdout
+    next(line for line in making.stdout if "biopsy-v2-2-0" in line and " creating" in line)
+    _, told = rolled_back(canary)
+    assert (told["edit"], told["candidate"]) == ("Drop", None)
+    making.communicate(timeout=300)
+    assert making.returncode == 1
+    canary.up()
+    assert weights(kubectl)[STABLE] == 100
+    canary.file.write_text(text)
+    canary.up()
+    assert weights(kubectl) == {STABLE: 95, CANDIDATE: 5}
 
 
 def node_process(name: str) -> psutil.Process:

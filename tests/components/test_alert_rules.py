@@ -139,6 +139,16 @@ def test_at_rest_there_is_nothing_on_a_rollout():
     assert not names & {"ModelCandidateWorse", "ModelRolloutStalled", "ModelRolloutNoData"}
 
 
+def test_champion_and_challenger_side_by_side_are_no_stalled_rollout():
+    until = "kind: ab-test, percent: 5, until: forever"
+    stack = parse_stack(re.sub(r"kind: canary, steps: \[.*?\]", until, LOCAL, count=1), "x")
+    assert stack.services["fraud"].strategy.is_endless
+    args = alert_rules_args(stack.services["fraud"], stack.cluster)
+    names = {it["alert"] for it in rule_group("fraud", args)["rules"] if "alert" in it}
+    assert "ModelCandidateWorse" in names
+    assert "ModelRolloutStalled" not in names
+
+
 def test_numbers_may_come_as_the_component_host_gives_them():
     assert rules(minRequests=100.0, minLabels=100.0, minPredictions=1000.0) == rules()
 
