@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -94,9 +95,7 @@ def waits_for(name: str, stack: Stack, now: datetime) -> str | None:
     rollout = service.rollout
     if rollout is None:
         return None
-    if rollout.paused:
-        return f"paused: {rollout.paused}"
-    if why := closed((stack.calendar, service.calendar), now) or _busy(name, stack.services):
+    if why := kept_by(name, stack, now):
         return why
     if rollout.percent == 0 and any(move.percent for move in rollout.moves):
         return f"a person set it to 0: modelramp promote {name} goes on"
@@ -105,24 +104,41 @@ def waits_for(name: str, stack: Stack, now: datetime) -> str | None:
     if rollout.percent == 100 or isinstance(service.strategy, Shadow):
         return None
     percent = service.strategy.next_percent(rollout.percent)
-    step = None if percent is None else service.strategy.step_at(percent)
-    last = rollout.moves[-1].at if rollout.moves else now
-    approved = {it.percent for it in rollout.approvals if it.at >= last and _is_person(it.by)}
-    if step and step.approve and step.percent not in approved:
-        return f"{step.percent}% waits for a person's approval: modelramp approve {name}"
+    if percent is not None and lacks_approval(service, percent):
+        return _approval(name, percent)
     return None
+
+
+def kept_by(name: str, stack: Stack, now: datetime) -> str | None:
+    """Returns the pause, the calendar or the group that keeps all of a rollout, or None."""
+    service = stack.services[name]
+    if service.rollout and service.rollout.paused:
+        return f"paused: {service.rollout.paused}"
+    return closed((stack.calendar, service.calendar), now) or _busy(name, stack.services)
+
+
+def lacks_approval(service: Service, percent: int) -> bool:
+    """Whether a step asks for a person's approval, and has none since the last move."""
+    step = service.strategy.step_at(percent)
+    if step is None or not step.approve:
+        return False
+    moves, approvals = (
+        (service.rollout.moves, service.rollout.approvals) if service.rollout else ((), ())
+    )
+    return not any(
+        it.percent == percent and is_person(it.by) and (not moves or it.at >= moves[-1].at)
+        for it in approvals
+    )
 
 
 def first_move(name: str, stack: Stack, now: datetime) -> tuple[int, str | None]:
     """Returns the percentage that a new candidate begins at, and why that is 0 where it waits."""
-    service = stack.services[name]
-    percent = service.strategy.first_percent
-    why = closed((stack.calendar, service.calendar), now) or _busy(name, stack.services)
-    if service.rollout and service.rollout.paused:
-        why = f"paused: {service.rollout.paused}"
-    step = service.strategy.step_at(percent)
+    strategy = stack.services[name].strategy
+    percent = strategy.first_percent
+    step = strategy.step_at(percent)
+    why = kept_by(name, stack, now)
     if step and step.approve:
-        why = why or f"{percent}% waits for a person's approval: modelramp approve {name}"
+        why = why or _approval(name, percent)
     return (0, why) if why else (percent, None)
 
 
@@ -164,8 +180,13 @@ def _began(name: str, service: Service) -> tuple[datetime, str]:
     return begun or datetime.max.replace(tzinfo=UTC), name
 
 
-def _is_person(by: str) -> bool:
-    return by != BOT and not by.endswith("[bot]")
+def is_person(by: str) -> bool:
+    """Whether who did something is none of the bots: ours, GitHub's, GitLab's access tokens."""
+    return by != BOT and not re.search(r"\[bot\]|^(project|group)_\d+_bot", by)
+
+
+def _approval(name: str, percent: int) -> str:
+    return f"{percent}% waits for a person's approval: modelramp approve {name}"
 
 
 def _decision(service: Service, verdict: Verdict) -> str:
