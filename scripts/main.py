@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from models.errors import ModelrampError
 from scripts.backtest import backtest
+from scripts.by_hand import approve, pause, promote, resume, retry
 from scripts.card import card
 from scripts.check import check
 from scripts.deploy import deploy
@@ -36,6 +37,11 @@ _app.command()(validate)
 _app.command()(check)
 _app.command()(deploy)
 _app.command()(rollback)
+_app.command()(promote)
+_app.command()(pause)
+_app.command()(resume)
+_app.command()(approve)
+_app.command()(retry)
 _app.command()(card)
 _app.command()(doctor)
 _app.command()(judge)
