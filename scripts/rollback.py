@@ -38,9 +38,9 @@ def rollback(
     again. What was taken back is rejected: it is not tried again until `modelramp retry`.
 
     The stack file is edited first. On a cluster the route is then written at once, as Pulumi's
-    provider would write it; then `pulumi up` runs for the route and its record alone. If another
-    `pulumi up` holds the lock of the stack, the next one finds everything as it should be. Neither
-    Prometheus, nor MLflow, nor a git remote is needed.
+    provider would write it; then `pulumi up` runs for the route and its record alone. While another
+    `pulumi up` holds the lock of the stack only the first is done, and said: run `pulumi up` after
+    it. Neither Prometheus, nor MLflow, nor a git remote is needed.
 
     Exit code 0 if the weights are back, 1 if not.
     """
@@ -94,7 +94,8 @@ def take_back(
         _converge(home, stack, name, after)
     except StackLockedError:
         _warn(
-            "another pulumi holds the lock of the stack; the next `pulumi up` converges"
+            "another pulumi holds the lock of the stack, and may still write what it read before; "
+            "run `pulumi up` when it has ended"
             + ("" if "weights" in seconds else ": until then the old weights hold")
         )
     except RuntimeTargetError as error:

@@ -91,7 +91,7 @@ def some(
         service = copy.deepcopy(services["biopsy"])
         service["strategy"] = STRATEGIES[name]
         service["risk"] = "low"
-        service["runtime"] = {"kind": "mlflow", "cpu": "20m", "memory": "512Mi"}
+        service["runtime"] = {"kind": "mlflow", "cpu": "20m", "cpuLimit": "1", "memory": "512Mi"}
         service["judge"] |= {"minRequests": 50, "settle": "6s"}
         services[name] = service
     del services["biopsy"]
