@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,12 +31,17 @@ def rollback(
     service: Annotated[str, typer.Argument(help="The model service.")],
     stack: Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")],
     why: Annotated[str, typer.Option(help="For the log and the file.")] = "a person rolled it back",
+    promotion: Annotated[
+        bool,
+        typer.Option("--promotion", help="The last promotion, though a candidate was taken back."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Take a candidate back, or a promotion, in one command and in seconds.
 
     A candidate goes to 0%. Without one, the version before the last promotion serves everything
-    again. What was taken back is rejected: it is not tried again until `modelramp retry`.
+    again. What was taken back is rejected: it is not tried again until `modelramp retry`. Typed
+    twice, the command sees to it that the first one is in effect.
 
     The stack file is edited first. On a cluster the route is then written at once, as Pulumi's
     provider would write it; then `pulumi up` runs for the route and its record alone. While another
@@ -47,7 +53,7 @@ def rollback(
     began = time.monotonic()
     home = Home.find()
     file = stack_path(home.root, stack)
-    done = take_back(home, file, stack, service, why, began)
+    done = take_back(home, file, stack, service, why, began, promotion=promotion)
     if as_json:
         typer.echo(json.dumps(done, indent=2))
     if not done["weightsBack"]:
@@ -55,7 +61,7 @@ def rollback(
 
 
 def take_back(
-    home: Home, file: Path, stack: str, name: str, why: str, began: float
+    home: Home, file: Path, stack: str, name: str, why: str, began: float, *, promotion: bool
 ) -> dict[str, Any]:
     """Edits, writes the route, runs `pulumi up` on it; says what happened, in seconds.
 
@@ -66,6 +72,7 @@ def take_back(
         name: the service.
         why: for the log.
         began: when the command began, of `time.monotonic`.
+        promotion: the last promotion, whether or not a candidate was taken back before.
     """
     seen = load_stack(file)
     find_service(seen, name, file)
@@ -73,10 +80,15 @@ def take_back(
     live: Any = None
     if on_cluster:
         live = _live_routes(name, seen)
-    edit = edit_of(name, seen, file, why, knows=live.knows if live else None)
-    after = write_edit(file, stack, name, seen, edit, datetime.now(UTC), by=history.who())
+    knows = live.knows if live else None
+    edit = edit_of(name, seen, file, why, knows=knows, promotion=promotion)
+    if edit is None:
+        after, said = seen, "taken back already; --promotion takes the one before it back too"
+    else:
+        after = write_edit(file, stack, name, seen, edit, datetime.now(UTC), by=history.who())
+        said = f"{type(edit).__name__} {name}, {why}"
     seconds: dict[str, float] = {"edit": _since(began)}
-    _say(f"{file.name}: {type(edit).__name__} {name}, {why}", seconds["edit"])
+    _say(f"{file.name}: {said}", seconds["edit"])
     if live and not isinstance(edit, Drop):
         try:
             live.apply(name, after)
@@ -107,7 +119,7 @@ def take_back(
     rollout = after.services[name].rollout
     return {
         "service": name,
-        "edit": type(edit).__name__,
+        "edit": edit and type(edit).__name__,
         "stable": rollout and rollout.stable,
         "candidate": rollout and rollout.candidate,
         "weightsBack": "weights" in seconds,
@@ -115,8 +127,16 @@ def take_back(
     }
 
 
-def edit_of(name: str, stack: Stack, file: Path, why: str, *, knows: Any = None) -> Edit:
-    """Returns what takes back: the candidate, or else the last promotion.
+def edit_of(
+    name: str,
+    stack: Stack,
+    file: Path,
+    why: str,
+    *,
+    knows: Callable[[str], bool] | None = None,
+    promotion: bool = False,
+) -> Edit | None:
+    """Returns what takes back the candidate, or else the last promotion; None if it is already.
 
     Args:
         name: the service.
@@ -124,6 +144,7 @@ def edit_of(name: str, stack: Stack, file: Path, why: str, *, knows: Any = None)
         file: of the stack, for the error.
         why: for the log.
         knows: says whether the route in the cluster names a version; None where that is not known.
+        promotion: the last promotion, whether or not a candidate was taken back before.
 
     Raises:
         ConfigError: there is neither a candidate nor a previous version.
@@ -135,6 +156,8 @@ def edit_of(name: str, stack: Stack, file: Path, why: str, *, knows: Any = None)
             # Half made: a route that named it now would send requests to nobody.
             return Drop("candidate", why, reject=True)
         return AddMove(0, why, reject=True)
+    if service.is_taken_back and not promotion:
+        return None
     if rollout and rollout.previous:
         return Restore(why)
     what = f"{name} has no candidate with traffic and no previous version: nothing to take back"

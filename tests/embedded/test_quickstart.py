@@ -204,6 +204,28 @@ def test_everything_killed_and_started_again_has_the_same_percentage(canary: Pro
     assert until_judged(canary)["verdict"] in ("hold", "advance")
 
 
+def test_rollback_takes_the_candidate_and_the_promotion_before_it_back(canary: Project):
+    text = canary.file.read_text()
+    back = ("rollback", "biopsy", "--stack", "local", "--json")
+    told = json.loads(canary.run(*back).stdout)
+    assert (told["edit"], told["weightsBack"]) == ("AddMove", True)
+    canary.run("local", "wait")
+    assert set(canary.status()["weights"]["models/biopsy"].items()) == {
+        ("biopsy-v2-0-0-predictor", 100),
+        ("biopsy-v2-1-0-predictor", 0),
+    }
+    assert json.loads(canary.run(*back).stdout)["edit"] is None
+    told = json.loads(canary.run(*back, "--promotion").stdout)
+    assert (told["edit"], told["stable"], told["weightsBack"]) == ("Restore", "1.0.0", True)
+    canary.run("local", "wait")
+    weights = canary.status()["weights"]["models/biopsy"]
+    assert weights["biopsy-v1-0-0-predictor"] == 100
+    assert "nothing to take back" in canary.run(*back, "--promotion", expect=1).stderr
+    canary.file.write_text(text)
+    pulumi_up(canary)
+    assert canary.status()["weights"] == WEIGHTS
+
+
 def test_a_version_that_never_becomes_ready_gets_no_traffic(canary: Project):
     file = canary.file
     text = file.read_text()
