@@ -12,7 +12,8 @@ from models.gpu_pool import ExistingPool, placement_problems, pool_problems
 from models.names import LONGEST_BATCH_NAME, inference_service_name
 from models.runtime import Runtime
 from models.service import Service
-from models.strategy import AllAtOnce
+from models.smoke import PATHS
+from models.strategy import AllAtOnce, BlueGreen
 from models.version import Version
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def broken_rules(stack: Stack) -> list[tuple[KeyPath, str]]:
         at: KeyPath = ("services", name)
         for rule in (_roles, _signatures, _percent, _strategy, _accuracy, _batch, _quantization):
             found += [((*at, *path), what) for path, what in rule(service)]
+        found += [((*at, *path), what) for path, what in _smoke(stack, service)]
         found += [((*at, *path), what) for path, what in _gpu(stack, name, service)]
         found += [((*at, *path), what) for path, what in _target(stack, service)]
     return found
@@ -41,6 +43,18 @@ def broken_rules(stack: Stack) -> list[tuple[KeyPath, str]]:
 def _cluster(stack: Stack) -> Found:
     if stack.cluster.target == "eks" and (stack.aws is None or stack.aws.eks is None):
         yield ("cluster", "target"), "eks needs modelramp:aws with eks.cluster"
+
+
+def _smoke(stack: Stack, service: Service) -> Found:
+    strategy = service.strategy
+    if not isinstance(strategy, BlueGreen) or not strategy.smoke:
+        return
+    if stack.cluster.target != "embedded" and stack.cluster.gateway_url is None:
+        yield ("strategy", "smoke"), "needs gatewayUrl of modelramp:cluster, to be sent to"
+    for index, request in enumerate(strategy.smoke):
+        if request.path is None and service.runtime.speaks not in PATHS:
+            at = ("strategy", "smoke", index)
+            yield at, f"needs a path: {service.runtime.speaks} has several; {', '.join(PATHS)} one"
 
 
 def _names(stack: Stack) -> Found:

@@ -47,6 +47,7 @@ class Cluster(Declared):
             `knative` leaves the split to KServe's `canaryTrafficPercent`.
         namespace: the namespace of everything we create.
         gateway: `namespace/name` of the Gateway that routes are attached to.
+        gateway_url: where drift-check reaches it, for smoke tests; the embedded target has its own.
         prometheus: URL; the embedded target has its own and takes none.
         prometheus_access: how it is reached, where a URL is not enough.
         registry: URL of the MLflow server; the embedded target's own, or that of the environment's
@@ -64,6 +65,7 @@ class Cluster(Declared):
     mode: Literal["standard", "knative"] = "standard"
     namespace: Name
     gateway: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    gateway_url: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
     prometheus: str | None = Field(None, pattern=r"^https?://")
     prometheus_access: PrometheusAccess | None = None
     registry: str | None = Field(None, pattern=r"^https?://[^\s@]+$")

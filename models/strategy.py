@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from models.base import Declared, DurationSeconds, Percent, WaitSeconds, refuse
+from models.smoke import SmokeRequest
 
 Evidence = Literal["bake", "margin"]
 
@@ -157,12 +158,14 @@ class BlueGreen(Stepped):
     Attributes:
         mirror_percent: share of stable's requests that the candidate gets a copy of while it waits;
             its answers are discarded.
+        smoke: requests that the candidate has to answer before the switch, sent by drift-check.
         bake_seconds: least time before and after the switch.
         approve: whether a person has to approve the switch.
     """
 
     kind: Literal["blue-green"]
     mirror_percent: Percent = Field(0, alias="mirror")
+    smoke: tuple[SmokeRequest, ...] = Field((), max_length=100)
     approve: bool = False
 
     @property

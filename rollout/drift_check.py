@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from models.errors import MetricsError, StackFileError
+from models.service import Service
 from models.stack import Stack, find_service, load_stack
+from models.strategy import BlueGreen
 from rollout.collect import Metrics, collect
 from rollout.declare import write_edit
 from rollout.edits import Edit, to_percent
-from rollout.judge import Observations, Terms, Verdict, judge
+from rollout.judge import Kind, Observations, Terms, Verdict, judge
 from rollout.plan import BOT, as_people_allow, is_over, plan
+from rollout.smoke import NO_GATEWAY, smoke_test
+
+AFTER_SMOKE: Mapping[str, Kind] = {"passed": "advance", "failed": "revert", "unknown": "hold"}
+"""Verdict by the result of smoke tests."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ def drift_check(
     *,
     only: str | None = None,
     dry_run: bool = False,
+    gateway_url: str | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[Outcome]:
     """Judges every service in a rollout and edits the stack file.
@@ -58,6 +65,7 @@ def drift_check(
         metrics: where counts come from.
         only: this service alone.
         dry_run: decide, but write nothing.
+        gateway_url: where smoke tests are sent; where absent, what needs them holds.
         clock: the time of the decisions.
 
     Raises:
@@ -68,7 +76,7 @@ def drift_check(
         find_service(declared, only, stack_file)
     now = clock()
     names = [name for name in declared.services if only in (None, name)]
-    verdicts = _verdicts(names, declared, metrics, now)
+    verdicts = _verdicts(names, declared, metrics, gateway_url, now)
     for name in names:
         verdict = verdicts.get(name)
         edit = plan(name, declared, verdict, now)
@@ -83,7 +91,7 @@ def drift_check(
 
 
 def _verdicts(
-    names: list[str], stack: Stack, metrics: Metrics, now: datetime
+    names: list[str], stack: Stack, metrics: Metrics, gateway_url: str | None, now: datetime
 ) -> Mapping[str, Verdict]:
     """Returns the verdict on each service in a rollout, as people allow it."""
     judged = {name: stack.services[name] for name in names if not is_over(stack.services[name])}
@@ -97,9 +105,27 @@ def _verdicts(
     def verdict(name: str, found: Observations | MetricsError) -> Verdict:
         if isinstance(found, MetricsError):
             return Verdict("no-data", str(found))
-        return as_people_allow(judge(Terms.of(judged[name]), found, now), name, stack, now)
+        judgement = judge(Terms.of(judged[name]), found, now)
+        judgement = _as_smoke_allows(judgement, name, judged[name], gateway_url)
+        return as_people_allow(judgement, name, stack, now)
 
     return {name: verdict(name, seen[name]) for name in judged}
+
+
+def _as_smoke_allows(
+    verdict: Verdict, name: str, service: Service, gateway_url: str | None
+) -> Verdict:
+    """Returns the verdict after the smoke tests that stand before a switch from 0."""
+    rollout, strategy = service.rollout, service.strategy
+    if verdict.kind != "advance" or rollout is None or rollout.percent:
+        return verdict
+    if not isinstance(strategy, BlueGreen) or not strategy.smoke:
+        return verdict
+    requests = strategy.smoke
+    smoked = smoke_test(name, service, requests, gateway_url) if gateway_url else NO_GATEWAY
+    return replace(
+        verdict, kind=AFTER_SMOKE[smoked.result], reason=f"{verdict.reason}; {smoked.reason}"
+    )
 
 
 def _outcome(name: str, stack: Stack, verdict: Verdict | None, edit: Edit | None) -> Outcome:

@@ -47,7 +47,10 @@ def check(
     file = stack_path(home.root, stack)
     cluster = load_stack(file).cluster
     metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
-    outcomes = list(drift_check(file, stack, metrics, only=service, dry_run=dry_run))
+    gateway = gateway_url(home, cluster)
+    outcomes = list(
+        drift_check(file, stack, metrics, only=service, dry_run=dry_run, gateway_url=gateway)
+    )
     if as_json:
         typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))
     else:
@@ -63,6 +66,14 @@ def prometheus_url(home: Home, cluster: Cluster) -> str:
         return cluster.prometheus
     now = control.status(home)
     return now["endpoints"]["prometheus"] if now else "http://127.0.0.1:9"
+
+
+def gateway_url(home: Home, cluster: Cluster) -> str | None:
+    """Returns where smoke tests are sent, or None where nothing takes them."""
+    if cluster.gateway_url:
+        return cluster.gateway_url
+    now = control.status(home) if cluster.target == "embedded" else None
+    return now["endpoints"]["gateway"] if now else None
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

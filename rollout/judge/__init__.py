@@ -3,12 +3,13 @@
 from rollout.judge.rules import judge
 from rollout.judge.series import Arm, Categories, Counts, Observations, Values
 from rollout.judge.terms import Terms
-from rollout.judge.verdict import MetricVerdict, SplitVerdict, Verdict
+from rollout.judge.verdict import Kind, MetricVerdict, SplitVerdict, Verdict
 
 __all__ = [
     "Arm",
     "Categories",
     "Counts",
+    "Kind",
     "MetricVerdict",
     "Observations",
     "SplitVerdict",
