@@ -34,7 +34,7 @@ from rollout.stack_file import stack_path
 from scripts.registry import follow_move
 from scripts.screen import CONSOLE
 
-ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="The model service.")]
+ServiceName = Annotated[str, typer.Argument(help="The model service.")]
 StackName = Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")]
 Why = Annotated[str, typer.Option(help="For the log and the file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -91,7 +91,8 @@ def approve(
     service: ServiceName,
     stack: StackName,
     percent: Annotated[
-        int | None, typer.Argument(help="The step that is meant, to be sure; the next if absent.")
+        int | None,
+        typer.Argument(help="The step that is meant, to be sure; the next one if absent."),
     ] = None,
     why: Why = "a person approved it",
     as_json: AsJson = False,

@@ -21,6 +21,7 @@ from scripts.quickstart import quickstart
 from scripts.registry import registry
 from scripts.rollback import rollback
 from scripts.screen import ERRORS
+from scripts.status import status
 from scripts.validate import validate
 
 USAGE_ERROR = 1
@@ -35,6 +36,7 @@ _app = typer.Typer(
 )
 _app.command()(validate)
 _app.command()(check)
+_app.command()(status)
 _app.command()(deploy)
 _app.command()(rollback)
 _app.command()(promote)
