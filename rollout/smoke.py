@@ -88,7 +88,7 @@ def compare(stable: str, candidate: str, requests: Sequence[SmokeRequest], send:
         if also := send(stable, request):
             return Smoked("unknown", f"{which}, and {stable} {also}: is the request right?")
         return Smoked("failed", f"{which}, which {stable} answers")
-    return Smoked("passed", f"{len(requests)} smoke requests were answered")
+    return Smoked("passed", f"{len(requests)} of {len(requests)} smoke requests answered")
 
 
 def _wrong(version: str, request: SmokeRequest, send: Send) -> str:

@@ -55,6 +55,7 @@ GOOD = {
 
 RATE_PER_SECOND = 12
 GIVE_UP_SECONDS = 400
+GATEWAY = ENDPOINTS["gateway"]
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +88,13 @@ def some(
     yaml = YAML()
     document = yaml.load(before)
     services = document["config"]["modelramp:services"]
+    content = json.loads((project.home.path / "rows.json").read_text())
+    row = dict(zip(content["columns"], content["rows"][0], strict=True))
     for name in request.param:
         service = copy.deepcopy(services["biopsy"])
-        service["strategy"] = STRATEGIES[name]
+        service["strategy"] = copy.deepcopy(STRATEGIES[name])
+        if name == "bluegreen":
+            service["strategy"]["smoke"] = [{"body": {"instances": [row]}}]
         service["risk"] = "low"
         service["runtime"] = {"kind": "mlflow", "cpu": "20m", "cpuLimit": "1", "memory": "512Mi"}
         service["judge"] |= {"minRequests": 50, "settle": "6s"}
@@ -137,7 +142,7 @@ def roll_out(project: Project, version: dict[str, Any]) -> dict[str, list[str]]:
     outcomes = []
     while any(not is_over(it) for it in load_stack(project.file).services.values()):
         assert time.monotonic() < give_up_at, (moves, [it.verdict for it in outcomes])
-        outcomes = list(drift_check(project.file, "cluster", metrics))
+        outcomes = list(drift_check(project.file, "cluster", metrics, gateway_url=GATEWAY))
         for outcome in outcomes:
             if outcome.edit:
                 moves[outcome.service].append(f"{type(outcome.edit).__name__} {outcome.to_percent}")
@@ -178,6 +183,8 @@ def test_a_good_candidate_goes_its_way(some: Project, trained: list[dict[str, An
         assert (name, rollout.stable, rollout.candidate) == (name, stable, None)
         assert logged(some)[name][-1]["to"] == (0 if name == "shadow" else 100)
         assert all(it["digest"] and it["reason"] for it in logged(some)[name])
+        if name == "bluegreen":
+            assert "1 of 1 smoke requests answered" in logged(some)[name][0]["reason"]
         summary = requests[name]
         assert summary["sent"] > 200
         assert (name, summary["gateway_failures"]) == (name, 0)

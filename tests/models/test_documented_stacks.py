@@ -17,6 +17,7 @@ from models.strategy import Strategy
 TEXT = (Path(__file__).parents[2] / "docs" / "stacks.md").read_text()
 KINDS = {"canary", "linear", "blue-green", "shadow", "ab-test", "all-at-once"}
 STRATEGIES = re.findall(rf"`(\{{kind: (?:{'|'.join(KINDS)}).*?\}})`", TEXT)
+STRATEGIES += re.findall(r"^strategy: (\{.*\})", TEXT, re.MULTILINE)
 RUNTIMES = re.findall(r"^runtime: (\{.*\})", TEXT, re.MULTILINE)
 
 
