@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from models.errors import MetricsError, StackFileError
 from models.service import Service
 from models.stack import Stack, find_service, load_stack
 from models.strategy import BlueGreen
+from rollout import history
 from rollout.collect import Metrics, collect
 from rollout.declare import write_edit
 from rollout.edits import Edit, to_percent
@@ -88,6 +90,19 @@ def drift_check(
                 yield _outcome(name, declared, Verdict("hold", str(error)), None)
                 continue
         yield outcome
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Returns an outcome for machines."""
+    return {
+        "service": outcome.service,
+        "stable": outcome.stable,
+        "candidate": outcome.candidate,
+        "from": outcome.from_percent,
+        "to": outcome.to_percent,
+        "edit": outcome.edit and {"kind": type(outcome.edit).__name__, **asdict(outcome.edit)},
+        **(history.as_json(outcome.verdict) if outcome.verdict else {"verdict": None}),
+    }
 
 
 def _verdicts(

@@ -105,7 +105,7 @@ def waits_for(name: str, stack: Stack, now: datetime) -> str | None:
         return None
     percent = service.strategy.next_percent(rollout.percent)
     if percent is not None and lacks_approval(service, percent):
-        return _approval(name, percent)
+        return approval_wanted(name, percent)
     return None
 
 
@@ -138,7 +138,7 @@ def first_move(name: str, stack: Stack, now: datetime) -> tuple[int, str | None]
     step = strategy.step_at(percent)
     why = kept_by(name, stack, now)
     if step and step.approve:
-        why = why or _approval(name, percent)
+        why = why or approval_wanted(name, percent)
     return (0, why) if why else (percent, None)
 
 
@@ -185,7 +185,8 @@ def is_person(by: str) -> bool:
     return by != BOT and not re.search(r"\[bot\]|^(project|group)_\d+_bot", by)
 
 
-def _approval(name: str, percent: int) -> str:
+def approval_wanted(name: str, percent: int) -> str:
+    """Says that a step waits for a person's approval."""
     return f"{percent}% waits for a person's approval: modelramp approve {name}"
 
 

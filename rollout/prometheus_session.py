@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from models.errors import ConfigError, Problem
 from models.metrics_server import PrometheusAccess, Secret
+from rollout.secrets import read_secret
 
 _WHERE = "modelramp:cluster.prometheusAccess"
 
@@ -43,7 +43,7 @@ def session_of(access: PrometheusAccess) -> Session:
 
     def secret(place: Secret, key: str) -> str:
         try:
-            return _secret(place)
+            return read_secret(place)
         except ValueError as error:
             problems.append(Problem(_WHERE, str(error), key))
             return ""
@@ -67,20 +67,3 @@ def session_of(access: PrometheusAccess) -> Session:
     if problems:
         raise ConfigError(problems)
     return session
-
-
-def _secret(place: Secret) -> str:
-    """Returns a secret; no message of an error holds it."""
-    if place.env is not None:
-        value, what = os.environ.get(place.env, ""), f"the environment variable {place.env}"
-    else:
-        try:
-            value = Path(place.file or "").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{place.file} cannot be read: {type(error).__name__}") from None
-        what = str(place.file)
-    if not value.strip():
-        raise ValueError(f"{what} is not set or empty")
-    if not value.strip().isprintable():
-        raise ValueError(f"{what} holds more than one line")
-    return value.strip()

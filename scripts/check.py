@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from local.embedded import control
 from local.home import Home
 from models.stack import Cluster, load_stack
-from rollout import history
-from rollout.drift_check import Outcome, drift_check
+from rollout.drift_check import drift_check, outcome_json
 from rollout.stack_file import stack_path
 from scripts.screen import CONSOLE, outcome_table
 
@@ -74,16 +72,3 @@ def gateway_url(home: Home, cluster: Cluster) -> str | None:
         return cluster.gateway_url
     now = control.status(home) if cluster.target == "embedded" else None
     return now["endpoints"]["gateway"] if now else None
-
-
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """Returns an outcome for machines."""
-    return {
-        "service": outcome.service,
-        "stable": outcome.stable,
-        "candidate": outcome.candidate,
-        "from": outcome.from_percent,
-        "to": outcome.to_percent,
-        "edit": outcome.edit and {"kind": type(outcome.edit).__name__, **asdict(outcome.edit)},
-        **(history.as_json(outcome.verdict) if outcome.verdict else {"verdict": None}),
-    }
