@@ -21,6 +21,7 @@ from rollout.edits import AddMove, Drop, Edit, Restore
 from rollout.plan import is_over
 from rollout.stack_file import stack_path
 from scripts.pulumi_cli import Pulumi, StackLockedError
+from scripts.registry import follow_move
 from scripts.screen import ERRORS, ToolProgress
 
 ROLES = ("route", "grpc", "declared")
@@ -56,6 +57,7 @@ def rollback(
     done = take_back(home, file, stack, service, why, began, promotion=promotion)
     if as_json:
         typer.echo(json.dumps(done, indent=2))
+    follow_move(home, file, stack)
     if not done["weightsBack"]:
         raise typer.Exit(1)
 

@@ -14,7 +14,7 @@ import asyncio
 import json
 import signal
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,7 +63,8 @@ class Tally:
         """Returns the tally as a line of the report.
 
         `versions` holds, by version, `ok`, `client_error` (4xx), `http_error` (5xx) and latency
-        quantiles in milliseconds; `gateway_failures` counts requests that no version answered.
+        quantiles in milliseconds; `gateway_failures` counts requests that no version answered, by
+        status in `gateway_statuses`, where 0 is no answer.
         """
         by_version: dict[str, list[Answer]] = defaultdict(list)
         for answer in self.answers:
@@ -73,6 +74,7 @@ class Tally:
             "time": at.isoformat(timespec="milliseconds"),
             "sent": self.sent,
             "gateway_failures": len(failures),
+            "gateway_statuses": Counter(str(it.status) for it in failures),
             "labels": self.labels,
             "labels_failed": self.labels_failed,
             "versions": {name: _of_version(found) for name, found in sorted(by_version.items())},

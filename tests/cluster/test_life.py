@@ -187,7 +187,7 @@ def test_a_good_candidate_goes_its_way(some: Project, trained: list[dict[str, An
             assert "1 of 1 smoke requests answered" in logged(some)[name][0]["reason"]
         summary = requests[name]
         assert summary["sent"] > 200
-        assert (name, summary["gateway_failures"]) == (name, 0)
+        assert (name, summary["gateway_statuses"]) == (name, {})
         assert {it["http_error"] for it in summary["versions"].values()} == {0}
         assert (set(summary["versions"]) == {first}) == (name == "shadow")
 
@@ -200,7 +200,7 @@ def test_a_bad_candidate_is_taken_back(some: Project, trained: list[dict[str, An
     assert {name: it.stable for name, it in rollouts(some).items()} == stable
     bad = trained[2]["version"]
     for name, summary in requests.items():
-        assert (name, summary["gateway_failures"]) == (name, 0)
+        assert (name, summary["gateway_statuses"]) == (name, {})
         versions = summary["versions"]
         assert {it["http_error"] for key, it in versions.items() if key != bad} == {0}
         # No user ever saw an answer of a shadow, or of a green that failed its checks.

@@ -409,8 +409,9 @@ def try_again(project: Project, percent: int) -> None:
 
 
 def test_rollback_takes_seconds_with_prometheus_mlflow_and_git_gone(
-    canary: Project, kubectl: Kubectl
+    canary: Project, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ENDPOINTS["mlflow"])
     for line in ("init -q", "remote add origin http://127.0.0.1:9/none.git"):
         subprocess.run(["git", *line.split()], cwd=canary.root, check=True, timeout=30)
     declare(canary, 50)

@@ -49,6 +49,7 @@ def test_a_line_counts_by_version_and_gateway_failures_apart() -> None:
         "time": "2026-11-23T00:00:00.000+00:00",
         "sent": 6,
         "gateway_failures": 2,
+        "gateway_statuses": {"503": 1, "0": 1},
         "labels": 1,
         "labels_failed": 0,
         "versions": {
