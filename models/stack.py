@@ -22,6 +22,7 @@ from models.cost import Cost
 from models.errors import ConfigError, Problem
 from models.gpu_pool import GpuPool
 from models.metrics_server import PrometheusAccess
+from models.notifications import Notifications
 from models.rules import KeyPath, broken_rules
 from models.service import Service
 
@@ -106,6 +107,7 @@ class Stack(Declared):
         artifacts: where models lie, and who may read them; access is made elsewhere if absent.
         calendar: when traffic may move.
         cost: what it may cost.
+        notifications: who hears of rollouts.
         services: served models, by name.
     """
 
@@ -116,6 +118,7 @@ class Stack(Declared):
     artifacts: ArtifactStore | None = None
     calendar: Calendar = Field(default_factory=lambda: Calendar.model_validate({}))
     cost: Cost | None = None
+    notifications: Notifications | None = None
     services: dict[Name, Service] = Field(default_factory=dict)
 
 

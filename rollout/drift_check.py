@@ -82,14 +82,29 @@ def drift_check(
     for name in names:
         verdict = verdicts.get(name)
         edit = plan(name, declared, verdict, now)
-        outcome = _outcome(name, declared, verdict, edit)
+        outcome = outcome_of(name, declared, verdict, edit)
         if edit is not None and not dry_run:
             try:
                 write_edit(stack_file, stack, name, declared, edit, now, by=BOT, verdict=verdict)
             except StackFileError as error:
-                yield _outcome(name, declared, Verdict("hold", str(error)), None)
+                yield outcome_of(name, declared, Verdict("hold", str(error)), None)
                 continue
         yield outcome
+
+
+def outcome_of(name: str, stack: Stack, verdict: Verdict | None, edit: Edit | None) -> Outcome:
+    """Returns what a verdict, a person or the time led to; `stack` is as it was before."""
+    rollout = stack.services[name].rollout
+    percent = rollout.percent if rollout else 0
+    return Outcome(
+        service=name,
+        verdict=verdict,
+        edit=edit,
+        stable=rollout.stable if rollout else None,
+        candidate=rollout.candidate if rollout else None,
+        from_percent=percent,
+        to_percent=to_percent(edit, percent) if edit else percent,
+    )
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -140,18 +155,4 @@ def _as_smoke_allows(
     smoked = smoke_test(name, service, requests, gateway_url) if gateway_url else NO_GATEWAY
     return replace(
         verdict, kind=AFTER_SMOKE[smoked.result], reason=f"{verdict.reason}; {smoked.reason}"
-    )
-
-
-def _outcome(name: str, stack: Stack, verdict: Verdict | None, edit: Edit | None) -> Outcome:
-    rollout = stack.services[name].rollout
-    percent = rollout.percent if rollout else 0
-    return Outcome(
-        service=name,
-        verdict=verdict,
-        edit=edit,
-        stable=rollout.stable if rollout else None,
-        candidate=rollout.candidate if rollout else None,
-        from_percent=percent,
-        to_percent=to_percent(edit, percent) if edit else percent,
     )

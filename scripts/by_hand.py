@@ -19,6 +19,7 @@ from models.service import Service
 from models.stack import Stack, find_service, load_stack
 from rollout import by_hand, history
 from rollout.declare import write_edit
+from rollout.drift_check import outcome_of
 from rollout.edits import (
     AddMove,
     Approve,
@@ -31,6 +32,7 @@ from rollout.edits import (
     to_percent,
 )
 from rollout.stack_file import stack_path
+from scripts.notify import tell
 from scripts.registry import follow_move
 from scripts.screen import CONSOLE
 
@@ -181,6 +183,7 @@ def _write(name: str, stack: str, decide: Callable[[Stack, datetime], Edit], as_
     write_edit(file, stack, name, seen, edit, now, by=by)
     if isinstance(edit, AddMove | Promote | Restart):
         follow_move(home, file, stack)
+        tell(home, stack, seen, [outcome_of(name, seen, None, edit)], by=by)
     shown = str(file.relative_to(home.root))
     after = file.read_text(encoding="utf-8")
     diff = [*unified_diff(before.splitlines(), after.splitlines(), shown, shown, n=1, lineterm="")]

@@ -12,6 +12,7 @@ from local.home import Home
 from models.stack import Cluster, load_stack
 from rollout.drift_check import drift_check, outcome_json
 from rollout.stack_file import stack_path
+from scripts.notify import tell
 from scripts.screen import CONSOLE, outcome_table
 
 EXIT_CODES = {"revert": 13, "advance": 10, "promote": 10, "no-data": 12, "hold": 11}
@@ -43,7 +44,8 @@ def check(
 
     home = Home.find()
     file = stack_path(home.root, stack)
-    cluster = load_stack(file).cluster
+    declared = load_stack(file)
+    cluster = declared.cluster
     metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
     gateway = gateway_url(home, cluster)
     outcomes = list(
@@ -53,6 +55,8 @@ def check(
         typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))
     else:
         CONSOLE.print(outcome_table(outcomes))
+    if not dry_run:
+        tell(home, stack, declared, outcomes)
     if detailed_exitcode:
         kinds = {outcome.verdict.kind for outcome in outcomes if outcome.verdict}
         raise typer.Exit(next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0))

@@ -17,9 +17,11 @@ from models.errors import ConfigError, Problem, RuntimeTargetError
 from models.stack import Stack, find_service, load_stack
 from rollout import history
 from rollout.declare import write_edit
+from rollout.drift_check import outcome_of
 from rollout.edits import AddMove, Drop, Edit, Restore
 from rollout.plan import is_over
 from rollout.stack_file import stack_path
+from scripts.notify import tell
 from scripts.pulumi_cli import Pulumi, StackLockedError
 from scripts.registry import follow_move
 from scripts.screen import ERRORS, ToolProgress
@@ -118,6 +120,8 @@ def take_back(
         seconds.setdefault("weights", _since(began))
         seconds["pulumi"] = _since(began)
         _say("pulumi up has made it so", seconds["pulumi"])
+    if edit:
+        tell(home, stack, seen, [outcome_of(name, seen, None, edit)], by=history.who())
     rollout = after.services[name].rollout
     return {
         "service": name,

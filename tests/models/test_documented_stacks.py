@@ -11,6 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
+from models.notifications import Notifications
 from models.runtime import SERVERS, Runtime
 from models.strategy import Strategy
 
@@ -29,6 +30,15 @@ def test_every_strategy_is_one(text: str):
 @pytest.mark.parametrize("text", RUNTIMES)
 def test_every_runtime_is_one(text: str):
     assert Runtime.model_validate(YAML(typ="safe").load(text))
+
+
+def test_the_receivers_are_some():
+    (text,) = re.findall(r"```yaml\n(modelramp:notifications:.*?)```", TEXT, re.DOTALL)
+    (declared,) = YAML(typ="safe").load(text).values()
+    assert [it.kind for it in Notifications.model_validate(declared).receivers] == [
+        "slack",
+        "webhook",
+    ]
 
 
 def test_none_is_left_out():
