@@ -14,15 +14,12 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from models.registry_tags import RegistryTags
 from models.service import Service
+from rollout.markdown import code, escaped, target
 from rollout.registry import connect, parse_registry_uri, parse_tags
 from rollout.registry_evidence import Logged, Missing, read_logged
-
-_SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-_BEGINS_A_BLOCK = re.compile(r"^(\d*)((?<!\d)[-+=#]|(?<=\d)[.)](?=\s|$))")
 
 
 @dataclass(frozen=True)
@@ -185,27 +182,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         # The escaping of HTML is not that of Markdown: `finalize` does it, for every expression.
         autoescape=False,  # noqa: S701
-        finalize=_escaped,
+        finalize=escaped,
     )
-    environment.filters |= {"code": _code, "target": _target}
+    environment.filters |= {"code": code, "target": target}
     return environment
-
-
-def _escaped(value: Any) -> str:
-    """Returns a value as text that Markdown shows as it is, in a table too."""
-    if isinstance(value, Markup):
-        return value
-    line = " ".join(str(value).split())
-    safe = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _BEGINS_A_BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", safe))
-
-
-def _code(value: object) -> Markup:
-    line = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
-    return Markup(f"`{line}`")  # noqa: S704
-
-
-def _target(url: str) -> Markup:
-    """Returns the target of a link, which a bracket would end."""
-    safe = url.replace("<", "%3C").replace(">", "%3E").replace("\\", "%5C")
-    return Markup(f"<{safe}>")  # noqa: S704

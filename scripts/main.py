@@ -14,6 +14,7 @@ from scripts.card import card
 from scripts.check import check
 from scripts.deploy import deploy
 from scripts.doctor import doctor
+from scripts.history import history
 from scripts.judge import judge
 from scripts.local import local
 from scripts.profile import profile
@@ -44,6 +45,7 @@ _app.command()(pause)
 _app.command()(resume)
 _app.command()(approve)
 _app.command()(retry)
+_app.command()(history)
 _app.command()(card)
 _app.command()(doctor)
 _app.command()(judge)
