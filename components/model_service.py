@@ -26,7 +26,9 @@ from components.pods import (
 from components.traffic_route import (
     Split,
     StrategyArgs,
+    grpc_known,
     grpc_route,
+    http_known,
     http_route,
     model_paths,
     openai_paths,
@@ -37,6 +39,7 @@ from models.names import (
     DECLARED_PERCENT,
     SERVICE_LABEL,
     inference_service_name,
+    known_route_name,
 )
 from models.runtime import SERVERS, Kind
 
@@ -156,9 +159,14 @@ class ModelService(pulumi.ComponentResource):
                 {"name": name},
                 let_in(name, args["callers"], _ports(runtime)),
             )
+            # These wait for no version: the gateway knows each one before its first request.
+            known = [
+                declare(role, (ROUTE_API, kind), {"name": known_route_name(name)}, spec)
+                for role, (kind, spec) in _known_routes(name, args).items()
+            ]
             # Weights move only when every version is Ready.
             moved = [
-                declare(role, (ROUTE_API, kind), metadata, spec, services)
+                declare(role, (ROUTE_API, kind), metadata, spec, [*services, *known])
                 for role, (kind, metadata, spec) in routes(name, args).items()
             ]
         # Written after the weights: the judge believes this series, not the file.
@@ -189,6 +197,17 @@ def routes(
             metadata,
             grpc_route(_split(name, args), args["gateway"], hostname),
         )
+    return found
+
+
+def _known_routes(name: str, args: ModelServiceArgs) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns kind and spec of the routes that keep versions known to the gateway, by role."""
+    split, gateway = _split(name, args), args["gateway"]
+    matches, _ = _matches(name, args["runtime"])
+    found = {"known": ("HTTPRoute", http_known(split, gateway, matches))}
+    if "grpcHostname" in args["runtime"]:
+        hostname = args["runtime"]["grpcHostname"]
+        found["grpc-known"] = ("GRPCRoute", grpc_known(split, gateway, hostname))
     return found
 
 
@@ -312,14 +331,18 @@ def _split(name: str, args: ModelServiceArgs) -> Split:
 
 
 def _http_route(name: str, args: ModelServiceArgs) -> dict[str, Any]:
-    runtime = args["runtime"]
-    server, protocol = SERVERS[cast("Kind", runtime["kind"])], runtime["protocol"]
-    matches, rewrite = openai_paths(name), server.openai_path
-    if protocol != "openai":
-        own = [protocol] if runtime["kind"] == "custom" else server.protocols
-        matches, rewrite = model_paths(name, own), None
-    timeout = request_timeout(runtime["timeoutSeconds"])
+    matches, rewrite = _matches(name, args["runtime"])
+    timeout = request_timeout(args["runtime"]["timeoutSeconds"])
     return http_route(_split(name, args), args["gateway"], matches, rewrite, timeout)
+
+
+def _matches(name: str, runtime: RuntimeArgs) -> tuple[list[dict[str, Any]], str | None]:
+    """Returns the matches of all requests to a service, and what their prefix becomes if not it."""
+    server, protocol = SERVERS[cast("Kind", runtime["kind"])], runtime["protocol"]
+    if protocol == "openai":
+        return openai_paths(name), server.openai_path
+    own = [protocol] if runtime["kind"] == "custom" else server.protocols
+    return model_paths(name, own), None
 
 
 def _path(name: str, runtime: RuntimeArgs) -> str:

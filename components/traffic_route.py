@@ -54,6 +54,26 @@ def http_route(
     return {"parentRefs": [_parent(gateway)], "rules": rules}
 
 
+def http_known(split: Split, gateway: str, matches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the spec of an HTTPRoute that no request takes, see `_known`.
+
+    Args:
+        split: versions and shares.
+        gateway: `namespace/name` of the Gateway.
+        matches: of all requests to this service.
+    """
+    return {"parentRefs": [_parent(gateway)], "rules": [_known(split, matches, HTTP_SERVICE_PORT)]}
+
+
+def grpc_known(split: Split, gateway: str, hostname: str) -> dict[str, Any]:
+    """Returns the same for gRPC."""
+    return {
+        "parentRefs": [_parent(gateway)],
+        "hostnames": [hostname],
+        "rules": [_known(split, [{}], GRPC_PORT)],
+    }
+
+
 def grpc_route(split: Split, gateway: str, hostname: str) -> dict[str, Any]:
     """Returns the spec of the GRPCRoute: the same split, told from others by its host name."""
     return {
@@ -129,10 +149,6 @@ def _rules(
     def backend(version: str, weight: int) -> dict[str, Any]:
         return {"name": predictor_name(name, version), "port": port, "weight": weight}
 
-    def with_header(header: str, value: str, kind: str = "Exact") -> list[dict[str, Any]]:
-        condition = {"type": kind, "name": header, "value": value}
-        return [{**match, "headers": [condition]} for match in matches]
-
     def rule(
         matches: Sequence[dict[str, Any]],
         backends: list[dict[str, Any]],
@@ -151,22 +167,17 @@ def _rules(
         headers = {"set": [{"name": VERSION_HEADER, "value": version}]}
         mark = {"type": "ResponseHeaderModifier", "responseHeaderModifier": headers}
         return rule(
-            with_header(VERSION_HEADER, version), [{**backend(version, 1), "filters": [mark]}]
+            _with_header(matches, VERSION_HEADER, version),
+            [{**backend(version, 1), "filters": [mark]}],
         )
 
-    # Matches nothing, but keeps the split's backends known to the gateway, also that of the
-    # previous version, should it be wanted back: one that goes to or from weight 0 would fail
-    # requests while it comes and goes (measured on Envoy Gateway).
-    served = split["percents"]
-    kept = rule(with_header(VERSION_HEADER, NO_VERSION), [backend(it, 1) for it in served])
-    rules = [*map(pinned, served), kept]
+    rules = [*map(pinned, split["percents"])]
 
     strategy = split["strategy"]
     share = weights[candidate] if candidate else 0
     if candidate and strategy["kind"] == "ab-test" and 0 < share < BUCKETS:
-        buckets = with_header(
-            strategy.get("bucketHeader", ""), bucket_pattern(share), "RegularExpression"
-        )
+        header, pattern = strategy.get("bucketHeader", ""), bucket_pattern(share)
+        buckets = _with_header(matches, header, pattern, "RegularExpression")
         rules.append(rule(buckets, [backend(candidate, 1)]))
         weights = {stable: 100, candidate: 0}
     mirror = int(strategy.get("mirrorPercent", 0)) if candidate and share == 0 else 0
@@ -178,3 +189,24 @@ def _rules(
         ]
     split_rule = rule(matches, [backend(it, weights[it]) for it in under_test], copies)
     return [*rules, split_rule]
+
+
+def _known(split: Split, matches: Sequence[dict[str, Any]], port: int) -> dict[str, Any]:
+    """Returns a rule that matches nothing, but keeps all versions known to the gateway.
+
+    Also the previous one, should it be wanted back: a backend that comes with its first weight, or
+    goes to or from weight 0, fails requests that meet the route before its cluster (measured on
+    Envoy Gateway: 503 `cluster_not_found`, 500).
+    """
+    backends = [
+        {"name": predictor_name(split["name"], it), "port": port, "weight": 1}
+        for it in split["percents"]
+    ]
+    return {"backendRefs": backends, "matches": _with_header(matches, VERSION_HEADER, NO_VERSION)}
+
+
+def _with_header(
+    matches: Sequence[dict[str, Any]], header: str, value: str, kind: str = "Exact"
+) -> list[dict[str, Any]]:
+    condition = {"type": kind, "name": header, "value": value}
+    return [{**match, "headers": [condition]} for match in matches]

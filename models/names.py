@@ -44,3 +44,8 @@ def inference_service_name(service: str, version: str) -> str:
 def predictor_name(service: str, version: str) -> str:
     """Returns the Kubernetes Service that KServe makes for a version's predictor."""
     return f"{inference_service_name(service, version)}-predictor"
+
+
+def known_route_name(service: str) -> str:
+    """Returns the route that keeps a service's versions known; no service's name has a dot."""
+    return f"{service}.known"

@@ -11,7 +11,7 @@ from typing import Any
 from local.cluster.programs import KSERVE_VERSION
 from local.doctor.findings import Finding, Requirement, Unreadable
 from local.doctor.reading import Cluster, Object
-from models.names import API_PREFIX, inference_service_name
+from models.names import API_PREFIX, inference_service_name, known_route_name
 from models.stack import Stack
 
 OLDEST = (0, 20)
@@ -180,6 +180,8 @@ def bypass(routes: list[list[Object] | Unreadable], stack: Stack) -> Finding:
 def _is_ours(route: Object, stack: Stack) -> bool:
     metadata = route["metadata"]
     service = metadata.get("annotations", {}).get(f"{API_PREFIX}/service")
+    if metadata["name"] in map(known_route_name, stack.services):
+        return True
     return route["kind"] == "HTTPRoute" and service == metadata["name"] in stack.services
 
 

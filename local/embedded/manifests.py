@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from models.errors import RuntimeTargetError
-from models.names import SERVICE_LABEL, VERSION_LABEL
+from models.names import SERVICE_LABEL, VERSION_LABEL, known_route_name
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,15 @@ def read_manifests(folder: Path) -> Manifests:
     return Manifests(
         digest=digest,
         inference_services={f"{service.name}-predictor": service for service in services},
-        routes=tuple(kinds.get("HTTPRoute", [])),
+        routes=tuple(it for it in kinds.get("HTTPRoute", []) if not _is_known(it)),
         rules=tuple(kinds.get("PrometheusRule", [])),
         pod_monitors=tuple(kinds.get("PodMonitor", [])),
     )
+
+
+def _is_known(route: Mapping[str, Any]) -> bool:
+    """Whether no request takes a route; this Envoy is given clusters before routes anyway."""
+    return route["metadata"]["name"].endswith(known_route_name(""))
 
 
 def _files(folder: Path) -> Iterator[Path]:

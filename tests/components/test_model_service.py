@@ -13,6 +13,7 @@ from components.serving_runtime import MlflowRuntime
 from components.traffic_route import (
     Split,
     bucket_pattern,
+    http_known,
     http_route,
     model_paths,
     request_timeout,
@@ -190,7 +191,7 @@ def test_a_pod_may_use_more_processors_than_it_is_sure_of(declared):
 
 
 def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
-    *pinned, kept, split = fraud["fraud-route"]["spec"]["rules"]
+    *pinned, split = fraud["fraud-route"]["spec"]["rules"]
     assert [(it["name"], it["weight"]) for it in split["backendRefs"]] == [
         ("fraud-v1-4-0-predictor", 95),
         ("fraud-v1-5-0-predictor", 5),
@@ -202,9 +203,20 @@ def test_one_route_has_the_weights_and_a_header_rule_per_version(fraud):
         ]
         # A filter keeps the gateway from counting pinned requests as the version's own.
         assert rule["backendRefs"][0]["filters"]
-    assert {match["headers"][0]["value"] for match in kept["matches"]} == {"none"}
-    assert [it["name"] for it in kept["backendRefs"]] == [it["name"] for it in split["backendRefs"]]
-    assert all(it["weight"] == 1 and "filters" not in it for it in kept["backendRefs"])
+
+
+def test_a_route_of_its_own_makes_every_version_known_before_its_first_request(fraud):
+    assert fraud["fraud-known"]["metadata"]["name"] == "fraud.known"
+    (known,) = fraud["fraud-known"]["spec"]["rules"]
+    *_, split = fraud["fraud-route"]["spec"]["rules"]
+    assert {match["headers"][0]["value"] for match in known["matches"]} == {NO_VERSION}
+    assert [it["path"] for it in known["matches"]] == [it["path"] for it in split["matches"]]
+    assert [it["name"] for it in known["backendRefs"]] == [
+        it["name"] for it in split["backendRefs"]
+    ]
+    # With filters the gateway would not take its backends for those of the split.
+    assert "filters" not in known
+    assert all(it["weight"] == 1 and "filters" not in it for it in known["backendRefs"])
 
 
 def test_policies_can_read_the_rollout_from_the_route(fraud):
@@ -279,9 +291,9 @@ def test_the_previous_version_is_kept_known_to_the_gateway():
         "strategy": {"kind": "canary"},
         "traced": False,
     }
-    spec = http_route(split, "gateway/models", model_paths("fraud", ["v1"]), None, "10s")
-    *_, kept, weighted = spec["rules"]
-    assert kept["matches"][0]["headers"][0]["value"] == NO_VERSION
+    paths = model_paths("fraud", ["v1"])
+    (known,) = http_known(split, "gateway/models", paths)["rules"]
+    *_, weighted = http_route(split, "gateway/models", paths, None, "10s")["rules"]
     names = ["fraud-v1-4-0-predictor", "fraud-v1-3-0-predictor"]
-    assert [it["name"] for it in kept["backendRefs"]] == names
+    assert [it["name"] for it in known["backendRefs"]] == names
     assert [it["name"] for it in weighted["backendRefs"]] == names[:1]
