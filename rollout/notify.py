@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -11,14 +10,14 @@ from pathlib import Path
 import httpx
 
 from models.notifications import Receiver
+from rollout.loopback import is_loopback
 from rollout.notices import Notice, slack_body, webhook_body
 from rollout.secrets import read_secret
 
 TIMEOUT_SECONDS = 10.0
-SERVER_ERROR = 500
 _ONCE_A_STEP = ("hold", "approval")
-_UNREACHED = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError)
-"""What came of no answer at all is tried once more; an answer that is late may have been heard."""
+_UNREACHED = (httpx.ConnectError, httpx.ConnectTimeout)
+"""Only what surely was not heard is tried once more."""
 
 
 def notify(
@@ -89,7 +88,7 @@ def _post(url: httpx.URL, body: object) -> str | None:
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     problem = None
-    with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=not _is_loopback(url.host)) as client:
+    with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=not is_loopback(url.host)) as client:
         for _ in range(2):
             try:
                 answer = client.post(url, json=body)
@@ -98,17 +97,5 @@ def _post(url: httpx.URL, body: object) -> str | None:
             except httpx.HTTPError as error:
                 return type(error).__name__
             else:
-                if answer.is_success:
-                    return None
-                problem = f"it answered {answer.status_code}"
-                if answer.status_code < SERVER_ERROR:
-                    return problem
+                return None if answer.is_success else f"it answered {answer.status_code}"
     return problem
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a host is this machine, for which no proxy is to be asked."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,6 +12,7 @@ import httpx
 from models.names import VERSION_HEADER
 from models.service import Service
 from models.smoke import SmokeRequest
+from rollout.loopback import is_loopback
 
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 3
@@ -51,8 +52,9 @@ def smoke_test(
     rollout = service.rollout
     assert rollout is not None  # noqa: S101  the caller has a candidate
     assert rollout.candidate is not None  # noqa: S101
+    direct = is_loopback(httpx.URL(gateway_url).host)
     with httpx.Client(
-        base_url=gateway_url, timeout=TIMEOUT_SECONDS, transport=httpx.HTTPTransport(retries=1)
+        base_url=gateway_url, timeout=TIMEOUT_SECONDS, trust_env=not direct
     ) as client:
 
         def send(version: str, request: SmokeRequest) -> str:

@@ -130,15 +130,13 @@ def test_what_could_not_be_told_is_told_next_time(server: Server, tell):
 @pytest.mark.parametrize(
     ("answers", "posted", "warned"),
     [
-        ([503, 200], 2, []),
-        ([None, 204], 2, []),
-        ([500, 502], 2, ["ops was not told of fraud: it answered 502"]),
-        ([None, None], 2, ["ops was not told of fraud: RemoteProtocolError"]),
+        ([503], 1, ["ops was not told of fraud: it answered 503"]),
+        ([None], 1, ["ops was not told of fraud: RemoteProtocolError"]),
         ([404], 1, ["ops was not told of fraud: it answered 404"]),
         ([302], 1, ["ops was not told of fraud: it answered 302"]),
     ],
 )
-def test_only_what_may_be_better_in_a_moment_is_tried_twice(server, tell, answers, posted, warned):
+def test_what_may_have_been_heard_is_not_said_twice(server, tell, answers, posted, warned):
     server.answers = answers
     assert tell(move(), receiver()) == warned
     assert len(server.bodies) == posted
@@ -171,7 +169,7 @@ def test_the_url_is_in_no_log_and_in_no_memory(server: Server, tell, tmp_path, c
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpx").setLevel(logging.DEBUG)
     logging.getLogger("httpcore").setLevel(logging.DEBUG)
-    server.answers = [500, 500]
+    server.answers = [500]
     warned = tell(hold(EVENING), receiver(), receiver(name="b"))
     memory = (tmp_path / "notified" / "prod.json").read_text()
     seen = "".join([*warned, caplog.text, memory, *capfd.readouterr()])
