@@ -21,7 +21,7 @@ from local.home import Home
 from models.errors import ModelrampError
 from models.stack import load_stack
 from rollout.drift_check import drift_check
-from rollout.judge.sentences import span
+from rollout.judge.sentences import STILL_NEEDED, span
 from rollout.stack_file import stack_path
 from rollout.status import Status, as_json, statuses
 from scripts.check import prometheus_url
@@ -139,7 +139,9 @@ def _block(one: Status) -> RenderableType:
     lasted = span(one.seconds_at_step or 0)
     lines.add_row(one.service.strategy.kind, f"{where}{outcome.from_percent}% for {lasted}")
     if verdict:
-        lines.add_row("verdict", f"[bold]{verdict.kind}[/bold]: {escape(verdict.reason)}")
+        # What is still needed is what it waits for, below.
+        reason = verdict.reason.partition(STILL_NEEDED)[0]
+        lines.add_row("verdict", f"[bold]{verdict.kind}[/bold]: {escape(reason)}")
     if outcome.edit:
         lines.add_row("next", escape(f"drift-check: {_next(one)}"))
     for number, waits in enumerate(one.waits):

@@ -71,7 +71,9 @@ def alone(terms: Terms, seen: Observations) -> Verdict:
     if not metrics:
         return verdict("hold", "no metric of the candidate was measured")
     if reasons:
-        return verdict("hold", f"within the SLO at 100%; still needed: {', '.join(reasons)}")
+        return verdict(
+            "hold", f"within the SLO at 100%{sentences.STILL_NEEDED}{', '.join(reasons)}"
+        )
     return verdict("promote", f"{requests:,} requests at 100%, within the SLO; it becomes stable")
 
 

@@ -148,7 +148,7 @@ def _decide(
 
 def _wait(terms: Terms, needed: Needed, alerts: tuple[str, ...], now: datetime) -> Verdict:
     """Holds for what is still needed, or does what the deadline says: policy, not evidence."""
-    reason = f"no harm found; still needed: {', '.join(needed.reasons)}"
+    reason = f"no harm found{sentences.STILL_NEEDED}{', '.join(needed.reasons)}"
     deadline = terms.judge.deadline
     allowed = deadline.after_seconds
     if terms.copies_percent:  # a shadow is to run for as long as it says
@@ -200,7 +200,9 @@ def _waiting(terms: Terms, seen: Observations, now: datetime) -> Verdict:
     if seconds < terms.bake_seconds:
         left = terms.bake_seconds - seconds
         needed = Needed(None, left, (f"{left:.0f} s of bake time",))
-        return Verdict("hold", f"{reason}; still needed: {needed.reasons[0]}", needed=needed)
+        return Verdict(
+            "hold", f"{reason}{sentences.STILL_NEEDED}{needed.reasons[0]}", needed=needed
+        )
     return Verdict("advance", f"{reason}, nothing was sent to it yet", step_seconds=seconds)
 
 

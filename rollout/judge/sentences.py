@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from rollout.judge.verdict import MetricVerdict, Shown
 
+STILL_NEEDED = "; still needed: "
+"""In a reason, before what a verdict that holds waits for."""
+
 _SAYS = {
     "errorRate": "fails {} of requests",
     "latency": "is slow on {} of requests",
