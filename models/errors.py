@@ -2,6 +2,7 @@
 
 ModelrampError
 ├── ConfigError          a stack file or option is wrong (exit code 1)
+├── GitError             git, or the server that keeps the repository, refused
 ├── MetricsError         metrics are missing, stale or impossible (verdict: no-data)
 ├── RegistryError        the model registry has not what was asked for
 ├── StackFileError       the stack file could not be edited, or changed under us
@@ -46,6 +47,10 @@ class ConfigError(ModelrampError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class GitError(ModelrampError):
+    """Git, or the server that keeps the repository, refused."""
 
 
 class MetricsError(ModelrampError):
