@@ -66,7 +66,9 @@ class Repository:
         """
         names = [str(path) for path in paths]
         self.run("add", "--intent-to-add", "--", *names, folder=folder)
-        self.run("commit", "--quiet", "--only", "--message", message, "--", *names, folder=folder)
+        folder = folder or self.root
+        only = ("--quiet", "--only", "--message", message, "--", *names)
+        _git(folder, "commit", *only, **_identity(folder))
         return self.run("rev-parse", "HEAD", folder=folder)
 
     def check_committable(self, paths: Sequence[Path]) -> None:
@@ -113,12 +115,12 @@ class Repository:
         return found[1]
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str, **environment: str) -> str:
     try:
         done = subprocess.run(
             ("git", *arguments),
             cwd=folder,
-            env={**os.environ, **_identity(folder), "GIT_TERMINAL_PROMPT": "0"},
+            env={**os.environ, **environment, "GIT_TERMINAL_PROMPT": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from local.home import Home
-from models.errors import ConfigError, Problem, RuntimeTargetError
+from models.errors import ConfigError, Problem, RuntimeTargetError, ToolError
 from models.stack import Stack, find_service, load_stack
 from rollout import history
 from rollout.declare import write_edit
@@ -114,7 +114,7 @@ def take_back(
             "run `pulumi up` when it has ended"
             + ("" if "weights" in seconds else ": until then the old weights hold")
         )
-    except RuntimeTargetError as error:
+    except (RuntimeTargetError, ToolError) as error:
         _warn(str(error))
     else:
         seconds.setdefault("weights", _since(began))

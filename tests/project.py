@@ -48,6 +48,10 @@ class Project:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(self.root)}
 
+    def pulumi_environment(self) -> dict[str, str]:
+        environment = pulumi_environment(self.home, kubeconfig=self.kubeconfig)
+        return {**environment, "PYTHONPATH": str(self.root)}
+
     def run(
         self, *arguments: str, expect: int = 0, timeout_seconds: float = 600
     ) -> subprocess.CompletedProcess[str]:
@@ -63,11 +67,12 @@ class Project:
         assert done.returncode == expect, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, with_pulumi: bool = False) -> subprocess.Popen[str]:
+        """Starts modelramp; `with_pulumi` after what `modelramp local env` says."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.root,
-            env=self.environment(),
+            env=self.pulumi_environment() if with_pulumi else self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,12 +95,11 @@ class Project:
 
     def pulumi(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts the Pulumi CLI on the stack."""
-        environment = pulumi_environment(self.home, kubeconfig=self.kubeconfig)
         options = ("--non-interactive", "--color=never", "--stack", self.stack)
         return subprocess.Popen(
             ["pulumi", *arguments, *options],
             cwd=self.root,
-            env={**environment, "PYTHONPATH": str(self.root)},
+            env=self.pulumi_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -384,7 +384,7 @@ def suspended(*words: str) -> Generator[None]:
 def rolled_back(project: Project) -> tuple[float, dict[str, Any]]:
     """Rolls back while a person sends requests; returns when the candidate answered last."""
     began = time.monotonic()
-    process = project.start("rollback", "biopsy", "--stack=cluster", "--json")
+    process = project.start("rollback", "biopsy", "--stack=cluster", "--json", with_pulumi=True)
     last = began
     with httpx.Client(timeout=10, trust_env=False) as client:
         while process.poll() is None or time.monotonic() - last < 1:
