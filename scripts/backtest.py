@@ -24,7 +24,7 @@ from rollout.grid import even_grid
 from rollout.judge import Observations
 from rollout.judge.terms import ERRORS
 from rollout.stack_file import stack_path
-from scripts.check import prometheus_url
+from scripts.endpoints import prometheus_url
 from scripts.screen import CONSOLE
 from scripts.screen import ERRORS as STDERR
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from local.embedded import control
 from local.home import Home
-from models.stack import Cluster, load_stack
-from rollout.drift_check import drift_check, outcome_json
+from rollout.drift_check import Outcome, outcome_json
 from rollout.stack_file import stack_path
-from scripts.notify import tell
-from scripts.screen import CONSOLE, outcome_table
+from scripts.rounds import Rounds
+from scripts.screen import CONSOLE, ERRORS, outcome_line, outcome_table
 
 EXIT_CODES = {"revert": 13, "advance": 10, "promote": 10, "no-data": 12, "hold": 11}
 """With --detailed-exitcode; where services differ, the first of these wins."""
@@ -23,7 +24,19 @@ def check(
     stack: Annotated[str, typer.Option(help="The stack: stacks/Pulumi.<stack>.yaml.")],
     service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but edit nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="A git commit for each edit, of its files alone.")
+    ] = False,
+    up: Annotated[
+        bool, typer.Option("--up", help="Run `pulumi up` for the stack after an edit.")
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="Again and again, until interrupted."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; with --watch a line a round.")
+    ] = False,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
@@ -38,41 +51,63 @@ def check(
     candidate against the stable version beside it, and edits the stack file: the next step, back
     to 0, or nothing. The next `pulumi up` makes it so. Each move is logged in stacks/history/.
 
-    Exit code 0 for every normal outcome, 1 if something is wrong with the use or the stack file.
-    """
-    from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
+    With --commit each edit is a commit. With --up the edits are applied; a stack file that lacks
+    what is merged on the remote's default branch is refused. With --watch a round follows another,
+    what is wrong with one is told, and SIGINT or SIGTERM ends it after the round.
 
+    Exit code 0 for every normal outcome, 1 if something is wrong with the use, the stack file, git
+    or `pulumi up`.
+    """
+    if dry_run and (commit or up):
+        raise typer.BadParameter("--dry-run does nothing that --commit or --up could record")
+    if watch is not None and detailed_exitcode:
+        raise typer.BadParameter("--watch has many outcomes and one exit code: leave one out")
     home = Home.find()
-    file = stack_path(home.root, stack)
-    declared = load_stack(file)
-    cluster = declared.cluster
-    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
-    gateway = gateway_url(home, cluster)
-    outcomes = list(
-        drift_check(file, stack, metrics, only=service, dry_run=dry_run, gateway_url=gateway)
+    rounds = Rounds(
+        home=home,
+        stack=stack,
+        file=stack_path(home.root, stack),
+        only=service,
+        dry_run=dry_run,
+        commit=commit,
+        up=up,
     )
-    if as_json:
-        typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))
-    else:
-        CONSOLE.print(outcome_table(outcomes))
-    if not dry_run:
-        tell(home, stack, declared, outcomes)
+    if watch is not None:
+        rounds.repeat(watch, *((_json_line, _json_error) if as_json else (_lines, _error)))
+        return
+    kinds: set[str] = set()
+
+    def show(outcomes: Sequence[Outcome]) -> None:
+        kinds.update(outcome.verdict.kind for outcome in outcomes if outcome.verdict)
+        if as_json:
+            typer.echo(json.dumps([outcome_json(outcome) for outcome in outcomes], indent=2))
+        else:
+            CONSOLE.print(outcome_table(outcomes))
+
+    rounds.run(show)
     if detailed_exitcode:
-        kinds = {outcome.verdict.kind for outcome in outcomes if outcome.verdict}
         raise typer.Exit(next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0))
 
 
-def prometheus_url(home: Home, cluster: Cluster) -> str:
-    """Returns where metrics are; an embedded target that is down has none, which means no data."""
-    if cluster.prometheus:
-        return cluster.prometheus
-    now = control.status(home)
-    return now["endpoints"]["prometheus"] if now else "http://127.0.0.1:9"
+def _lines(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.verdict or outcome.edit:
+            line = f"[dim]{datetime.now(UTC):%T}[/dim] {outcome_line(outcome)}"
+            CONSOLE.print(line, highlight=False, soft_wrap=True)
 
 
-def gateway_url(home: Home, cluster: Cluster) -> str | None:
-    """Returns where smoke tests are sent, or None where nothing takes them."""
-    if cluster.gateway_url:
-        return cluster.gateway_url
-    now = control.status(home) if cluster.target == "embedded" else None
-    return now["endpoints"]["gateway"] if now else None
+def _error(what: str) -> None:
+    line = f"[dim]{datetime.now(UTC):%T}[/dim] [red]error[/red] {escape(what)}"
+    ERRORS.print(line, highlight=False, soft_wrap=True)
+
+
+def _json_line(outcomes: Sequence[Outcome]) -> None:
+    typer.echo(json.dumps({**_at(), "outcomes": [outcome_json(it) for it in outcomes]}))
+
+
+def _json_error(what: str) -> None:
+    typer.echo(json.dumps({**_at(), "error": what}))
+
+
+def _at() -> dict[str, str]:
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -17,7 +17,7 @@ from rollout.deploy import Deployment, entry_of, evidence_of, prepare, start
 from rollout.forecast import read_traffic, rollout_seconds
 from rollout.judge.sentences import span
 from rollout.stack_file import stack_path
-from scripts.check import prometheus_url
+from scripts.endpoints import prometheus_url
 from scripts.registry import follow_move, registry_of, warn
 from scripts.screen import CONSOLE
 

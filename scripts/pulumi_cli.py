@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from models.errors import RuntimeTargetError, ToolError
 from models.stack import Cluster
 
 UP_TIMEOUT_SECONDS = 900
+CANCEL_TIMEOUT_SECONDS = 60
 _LOCKED = ("the stack is currently locked", "Another update is currently in progress")
 """What the CLI says of stores of its own, and of Pulumi Cloud."""
 
@@ -96,21 +98,39 @@ class Pulumi:
         self._run("up", "--yes", "--skip-preview", "--stack", self._stack, *only)
 
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
+        process = subprocess.Popen(
             # A few seconds of work beside live traffic: it can wait, requests can't.
             ("nice", "pulumi", "--non-interactive", "--color", "never", *arguments),
             cwd=self._home.root,
             env=self._environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=UP_TIMEOUT_SECONDS,
-            check=False,
+            start_new_session=True,  # Ctrl-C is ours to hear
         )
-        if done.returncode:
-            said = (done.stdout + done.stderr).strip()
+        try:
+            said, _ = process.communicate(timeout=UP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            what = f"pulumi {' '.join(arguments)} did not end in {UP_TIMEOUT_SECONDS} s"
+            raise RuntimeTargetError(what) from None
+        except BaseException:
+            _end(process)
+            raise
+        if process.returncode:
             locked = any(words in said for words in _LOCKED)
             failed = StackLockedError if locked else RuntimeTargetError
-            raise failed(f"pulumi {' '.join(arguments)} failed:\n{said}")
+            raise failed(f"pulumi {' '.join(arguments)} failed:\n{said.strip()}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Has `pulumi` end as on Ctrl-C: it gives the lock of the stack back."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=CANCEL_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _is_pulumi(pid: int) -> bool:

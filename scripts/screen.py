@@ -111,6 +111,19 @@ def outcome_table(outcomes: Iterable[Outcome]) -> Table:
     return table
 
 
+def outcome_line(outcome: Outcome) -> str:
+    """Returns the same of one service in a line, as rich's markup."""
+    verdict = outcome.verdict
+    kind = verdict.kind if verdict else "at rest"
+    percent = f"{outcome.from_percent}%"
+    if outcome.to_percent != outcome.from_percent:
+        percent += f" to {outcome.to_percent}%"
+    why = verdict.reason if verdict else outcome.edit.why if outcome.edit else ""
+    version = f" {outcome.candidate}" if outcome.candidate else ""
+    colour = _COLOURS.get(kind, "white")
+    return f"{outcome.service}{version} {percent} [{colour}]{kind}[/]: {escape(why)}"
+
+
 def evidence_table(outcome: Outcome) -> Table:
     """Returns what a verdict stands on, a row per metric."""
     verdict = outcome.verdict

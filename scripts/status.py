@@ -24,7 +24,7 @@ from rollout.drift_check import drift_check
 from rollout.judge.sentences import STILL_NEEDED, span
 from rollout.stack_file import stack_path
 from rollout.status import Status, as_json, statuses
-from scripts.check import prometheus_url
+from scripts.endpoints import prometheus_url
 from scripts.screen import CONSOLE, verdict_table
 
 BAR_CELLS = 20

@@ -20,7 +20,7 @@ def test_every_service_has_a_candidate() -> None:
 @pytest.mark.embedded
 def test_programs_declare_the_same_objects(tmp_path: Path) -> None:
     measured = measure(tmp_path.resolve(), services=2, repeats=1)  # which compares the objects
-    assert measured.objects == 21  # ten for each service, and our ServingRuntime
+    assert measured.objects == 23  # eleven for each service, and our ServingRuntime
     assert measured.components == 9
     assert len(measured.ours) == len(measured.raw) == len(measured.shells) == 1
     assert measured.ratio == pytest.approx(measured.ours[0] / measured.raw[0])

@@ -1,0 +1,163 @@
+"""Rounds of drift-check, and what follows each: commits, notices, `pulumi up`, the registry."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.home import Home
+from models.errors import GitError, ModelrampError, StackFileError
+from models.rollout import Rollout
+from models.stack import Stack, load_stack, parse_stack
+from rollout import history
+from rollout.drift_check import Outcome, drift_check
+from rollout.evidence_page import commit_message
+from rollout.extends import extends
+from rollout.git import Repository
+from scripts.endpoints import gateway_url, prometheus_url
+from scripts.notify import tell
+from scripts.pulumi_cli import Pulumi
+from scripts.registry import follow_move, warn
+from scripts.screen import ERRORS, ToolProgress
+
+Show = Callable[[Sequence[Outcome]], None]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What each round does.
+
+    Attributes:
+        home: the project.
+        stack: name of the stack.
+        file: the stack file.
+        only: this service alone; all if None.
+        dry_run: decide, but do nothing.
+        commit: a commit for each edit.
+        up: run `pulumi up` after an edit.
+    """
+
+    home: Home
+    stack: str
+    file: Path
+    only: str | None
+    dry_run: bool
+    commit: bool
+    up: bool
+
+    def run(self, show: Show, *, up_is_due: bool = False) -> None:
+        """Does one round.
+
+        Args:
+            show: is given what was decided, also where a later service ended the round.
+            up_is_due: run `pulumi up` whether or not anything is edited: the last one failed.
+
+        Raises:
+            ModelrampError: something is wrong; what was edited and committed before it stays.
+        """
+        repository = Repository.of(self.file.parent) if self.commit else None
+        if repository:
+            repository.check_committable([self.file, self.file.parent / "history" / self.stack])
+        if self.up:
+            check_goes_on(self.file)
+        declared = load_stack(self.file)
+        outcomes: list[Outcome] = []
+        try:
+            for outcome in decide(self.home, self.file, self.stack, self.only, self.dry_run):
+                outcomes.append(outcome)
+                if repository and outcome.edit:
+                    log = history.history_path(self.file, self.stack, outcome.service)
+                    repository.commit([self.file, log], commit_message(outcome))
+        finally:
+            show(outcomes)
+            if not self.dry_run:
+                tell(self.home, self.stack, declared, outcomes)
+        edited = any(outcome.edit for outcome in outcomes)
+        if self.up and (edited or up_is_due):
+            progress = ToolProgress(ERRORS)
+            Pulumi.of_user(self.home, self.stack, declared.cluster, progress).up()
+        if edited and not self.dry_run:
+            follow_move(self.home, self.file, self.stack)
+
+    def repeat(self, seconds: float, show: Show, show_error: Callable[[str], None]) -> None:
+        """Does rounds until SIGINT or SIGTERM, which let a round that is under way end.
+
+        Args:
+            seconds: between two rounds.
+            show: is given what each one decided.
+            show_error: is given what was wrong with one; the next goes on.
+        """
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        up_is_due = False
+        while not stop.is_set():
+            edited = False
+
+            def note(outcomes: Sequence[Outcome]) -> None:
+                nonlocal edited
+                edited = any(outcome.edit for outcome in outcomes)
+                show(outcomes)
+
+            try:
+                self.run(note, up_is_due=up_is_due)
+            except ModelrampError as error:
+                up_is_due = self.up and (up_is_due or edited)
+                show_error(str(error))
+            else:
+                up_is_due = False
+            stop.wait(seconds)
+
+
+def decide(
+    home: Home,
+    file: Path,
+    stack: str,
+    only: str | None,
+    dry_run: bool,
+) -> Iterator[Outcome]:
+    """Runs drift-check on a stack file, by the metrics and the gateway that it names."""
+    from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
+
+    cluster = load_stack(file).cluster
+    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
+    gateway = gateway_url(home, cluster)
+    return drift_check(file, stack, metrics, only=only, dry_run=dry_run, gateway_url=gateway)
+
+
+def check_goes_on(file: Path) -> None:
+    """Refuses a stack file that lacks what is merged; warns where that can't be known.
+
+    Raises:
+        StackFileError: it does not go on from the remote's default branch.
+    """
+    try:
+        merged = Repository.of(file.parent).merged(file)
+    except GitError as error:
+        warn(f"{file.name} is not compared with what is merged: {error}")
+        return
+    if merged is None:
+        return
+    branch, text = merged
+    if lacks := lacking(parse_stack(text, f"{branch}:{file.name}"), load_stack(file)):
+        raise StackFileError(
+            f"{file.name} does not go on from {branch}, so it is not applied; pull first:\n"
+            + "\n".join(lacks)
+        )
+
+
+def lacking(merged: Stack, here: Stack) -> list[str]:
+    """Returns what a stack file lacks of the rollouts that are merged, a sentence a service."""
+    found: list[str] = []
+    for name, service in here.services.items():
+        before = merged.services[name].rollout if name in merged.services else None
+        if before and (why := _why(before, service.rollout)):
+            found.append(f"{name}: {why}")
+    return found
+
+
+def _why(before: Rollout, after: Rollout | None) -> str | None:
+    return extends(before, after) if after else "its rollout is missing"
