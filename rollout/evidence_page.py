@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from rollout import evidence
 from rollout.drift_check import Outcome
 from rollout.edits import AddMove, Drop, Edit, Promote, Restart, is_revert
+from rollout.markdown import escaped, target
 
 WIDTH = 72
+KEPT = (
+    "_Kept by `drift-check --pull-request`: this branch is the base and one commit, and is written "
+    "anew while the move stands; the request is closed when it does not._"
+)
 
 
 def headline(outcome: Outcome, edit: Edit) -> str:
@@ -50,3 +56,46 @@ def commit_message(outcome: Outcome) -> str:
     return "\n\n".join(
         [headline(outcome, outcome.edit), told[0], *(["\n".join(told[1:])] * bool(rows))]
     )
+
+
+def title(outcome: Outcome, stack: str) -> str:
+    """Returns the title of a pull request."""
+    assert outcome.edit is not None  # noqa: S101  nothing else is proposed
+    revert = "REVERT " if is_revert(outcome.edit) else ""
+    return f"{revert}{stack}: {headline(outcome, outcome.edit)}"
+
+
+def body(outcome: Outcome, stack: str, evidence_url: str | None) -> str:
+    """Returns the text of a pull request, as Markdown: what moves, why, and the evidence.
+
+    Args:
+        outcome: with an edit.
+        stack: name of the stack.
+        evidence_url: of a page with plots, if there is one.
+    """
+    assert outcome.edit is not None  # noqa: S101  nothing else is proposed
+    rows = evidence.rows(outcome.verdict) if outcome.verdict else []
+    columns = ("name", "stable", "candidate", "difference", "bounds", "harm", "says")
+    table = [
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+        *(f"| {' | '.join(_plain(row[key]) for key in columns)} |" for row in rows),
+    ]
+    parts = [
+        f"**{_plain(headline(outcome, outcome.edit))}**",
+        _plain(outcome.edit.why),
+        "\n".join(table) if rows else "",
+        "Differences and bounds are in points, above 0 is worse; harm is the evidence for it, and "
+        "in brackets what reverts."
+        if rows
+        else "",
+        f"[Plots of the evidence]({target(evidence_url)})" if evidence_url else "",
+        f"Once merged, `pulumi up --stack {stack}` makes it so; nothing else does.",
+        KEPT,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _plain(text: str) -> str:
+    """Returns what people named as text that mentions nobody and refers to nothing."""
+    return re.sub(r"([@#])", "\\1\u200b", escaped(text))

@@ -13,8 +13,9 @@ from rich.markup import escape
 from local.home import Home
 from rollout.drift_check import Outcome, outcome_json
 from rollout.stack_file import stack_path
-from scripts.rounds import Rounds
+from scripts.rounds import PullRequests, Rounds
 from scripts.screen import CONSOLE, ERRORS, outcome_line, outcome_table
+from scripts.signals import terminable
 
 EXIT_CODES = {"revert": 13, "advance": 10, "promote": 10, "no-data": 12, "hold": 11}
 """With --detailed-exitcode; where services differ, the first of these wins."""
@@ -30,6 +31,20 @@ def check(
     up: Annotated[
         bool, typer.Option("--up", help="Run `pulumi up` for the stack after an edit.")
     ] = False,
+    pull_request: Annotated[
+        bool,
+        typer.Option("--pull-request", help="A branch and a pull request for each move instead."),
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Branch that these go to.", show_default="the remote's default branch"),
+    ] = None,
+    push_reverts: Annotated[
+        bool, typer.Option("--push-reverts", help="Push a revert straight to that branch.")
+    ] = False,
+    evidence_url: Annotated[
+        str | None, typer.Option(help="A page with plots, for their text.")
+    ] = None,
     watch: Annotated[
         float | None,
         typer.Option(min=1, metavar="SECONDS", help="Again and again, until interrupted."),
@@ -55,11 +70,21 @@ def check(
     what is merged on the remote's default branch is refused. With --watch a round follows another,
     what is wrong with one is told, and SIGINT or SIGTERM ends it after the round.
 
+    With --pull-request nothing is edited here. The file of the freshly fetched base branch is
+    decided on; each service that moves gets the branch modelramp/<stack>/<service>, base and one
+    commit, and one open request with the evidence, written anew while the move stands and closed
+    when it does not. GITHUB_TOKEN or GITLAB_TOKEN has to be set.
+
     Exit code 0 for every normal outcome, 1 if something is wrong with the use, the stack file, git
     or `pulumi up`.
     """
-    if dry_run and (commit or up):
-        raise typer.BadParameter("--dry-run does nothing that --commit or --up could record")
+    if dry_run and (commit or up or pull_request):
+        raise typer.BadParameter("--dry-run does nothing for --commit, --up or --pull-request")
+    if pull_request and (commit or up):
+        raise typer.BadParameter("--pull-request edits nothing here for --commit or --up")
+    if (base or push_reverts or evidence_url) and not pull_request:
+        what = "--base, --push-reverts and --evidence-url are about a --pull-request"
+        raise typer.BadParameter(what)
     if watch is not None and detailed_exitcode:
         raise typer.BadParameter("--watch has many outcomes and one exit code: leave one out")
     home = Home.find()
@@ -71,6 +96,7 @@ def check(
         dry_run=dry_run,
         commit=commit,
         up=up,
+        pull_requests=PullRequests(base, push_reverts, evidence_url) if pull_request else None,
     )
     if watch is not None:
         rounds.repeat(watch, *((_json_line, _json_error) if as_json else (_lines, _error)))
@@ -84,7 +110,8 @@ def check(
         else:
             CONSOLE.print(outcome_table(outcomes))
 
-    rounds.run(show)
+    with terminable():
+        rounds.run(show)
     if detailed_exitcode:
         raise typer.Exit(next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,9 @@ from rollout import history
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence_page import commit_message
 from rollout.extends import extends
+from rollout.forge import forge_of
 from rollout.git import Repository
+from rollout.proposal import Proposal
 from scripts.endpoints import gateway_url, prometheus_url
 from scripts.notify import tell
 from scripts.pulumi_cli import Pulumi
@@ -24,6 +27,21 @@ from scripts.registry import follow_move, warn
 from scripts.screen import ERRORS, ToolProgress
 
 Show = Callable[[Sequence[Outcome]], None]
+
+
+@dataclass(frozen=True)
+class PullRequests:
+    """How moves are proposed.
+
+    Attributes:
+        base: the branch they go to; the remote's default one if None.
+        push_reverts: push a revert to it, without a request.
+        evidence_url: of a page with plots, if there is one.
+    """
+
+    base: str | None
+    push_reverts: bool
+    evidence_url: str | None
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Rounds:
         dry_run: decide, but do nothing.
         commit: a commit for each edit.
         up: run `pulumi up` after an edit.
+        pull_requests: propose moves of the base branch's file, and edit nothing here.
     """
 
     home: Home
@@ -47,6 +66,7 @@ class Rounds:
     dry_run: bool
     commit: bool
     up: bool
+    pull_requests: PullRequests | None
 
     def run(self, show: Show, *, up_is_due: bool = False) -> None:
         """Does one round.
@@ -58,6 +78,9 @@ class Rounds:
         Raises:
             ModelrampError: something is wrong; what was edited and committed before it stays.
         """
+        if self.pull_requests:
+            self._propose(self.pull_requests, show)
+            return
         repository = Repository.of(self.file.parent) if self.commit else None
         if repository:
             repository.check_committable([self.file, self.file.parent / "history" / self.stack])
@@ -66,7 +89,9 @@ class Rounds:
         declared = load_stack(self.file)
         outcomes: list[Outcome] = []
         try:
-            for outcome in decide(self.home, self.file, self.stack, self.only, self.dry_run):
+            for outcome in decide(
+                self.home, self.file, self.stack, self.only, dry_run=self.dry_run
+            ):
                 outcomes.append(outcome)
                 if repository and outcome.edit:
                     log = history.history_path(self.file, self.stack, outcome.service)
@@ -81,6 +106,31 @@ class Rounds:
             Pulumi.of_user(self.home, self.stack, declared.cluster, progress).up()
         if edited and not self.dry_run:
             follow_move(self.home, self.file, self.stack)
+
+    def _propose(self, wanted: PullRequests, show: Show) -> None:
+        repository = Repository.of(self.file.parent)
+        forge = forge_of(os.environ, repository.run("remote", "get-url", "origin"))
+        proposal = Proposal(
+            repository=repository,
+            file=self.file,
+            stack=self.stack,
+            forge=forge,
+            base=wanted.base or repository.default_branch(),
+            push_reverts=wanted.push_reverts,
+            evidence_url=wanted.evidence_url,
+        )
+
+        def dry_run(file: Path) -> list[Outcome]:
+            return list(decide(self.home, file, self.stack, self.only, dry_run=True))
+
+        outcomes, proposed = proposal.make(dry_run)
+        show(outcomes)
+        for it in proposed:
+            where = f"{it.what} {it.url or f'to {proposal.base}'}"
+            ERRORS.print(f"{it.service}: {where}", highlight=False, soft_wrap=True)
+        # Of a move people hear by its request.
+        still = [outcome for outcome in outcomes if not outcome.edit]
+        tell(self.home, self.stack, load_stack(self.file), still)
 
     def repeat(self, seconds: float, show: Show, show_error: Callable[[str], None]) -> None:
         """Does rounds until SIGINT or SIGTERM, which let a round that is under way end.
@@ -117,6 +167,7 @@ def decide(
     file: Path,
     stack: str,
     only: str | None,
+    *,
     dry_run: bool,
 ) -> Iterator[Outcome]:
     """Runs drift-check on a stack file, by the metrics and the gateway that it names."""

@@ -10,6 +10,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -123,7 +124,11 @@ def test_only_the_keys_that_an_edit_changes_differ(tmp_path: Path, pieces, edit)
     path = tmp_path / "Pulumi.x.yaml"
     path.write_bytes("".join(pieces).encode())
     if edit == "deploy":
-        entry = {"uri": "s3://m/c", "digest": "sha256:" + "2" * 64, "registry": "models:/fraud/3"}
+        entry: dict[str, Any] = {
+            "uri": "s3://m/c",
+            "digest": "sha256:" + "2" * 64,
+            "registry": "models:/fraud/3",
+        }
         entry["inputs"] = {"amount": "double"}
         apply_edit(path, "fraud", load_stack(path), AddMove(0, "harm", reject=True), NOW)
         start_rollout(path, "fraud", "1.6.0", entry, now=NOW, why="new")
@@ -152,7 +157,7 @@ def test_what_is_new_comes_behind_a_sequence_at_the_column_of_its_key(tmp_path: 
     last = "      alerts:\n      - {metric: errorRate, above: 0.05, for: 5m}\n"
     text = LOCAL[:begin] + LOCAL[end : LOCAL.index("      rollout:")] + last + rest
     path.write_text(text)
-    entry = {"uri": "s3://m/c", "digest": DIGEST, "registry": "models:/fraud/3"}
+    entry: dict[str, Any] = {"uri": "s3://m/c", "digest": DIGEST, "registry": "models:/fraud/3"}
     start_rollout(path, "fraud", "1.0.0", entry, now=NOW, why="first")
     edited = path.read_text()
     assert edited.startswith(text[: text.index(rest)] + "      versions:\n")
@@ -214,9 +219,10 @@ def test_of_two_at_once_one_writes_and_a_person_in_between_wins(tmp_path: Path):
         two = [child(advance), child(advance)]
         for process in two:
             process.join(30)
-        assert sorted(process.exitcode for process in two) == [0, 3]
-        moves = load_stack(path).services["fraud"].rollout.moves
-        assert [it.percent for it in moves] == [1, 5, 25]
+        assert {process.exitcode for process in two} == {0, 3}
+        rollout = load_stack(path).services["fraud"].rollout
+        assert rollout
+        assert [it.percent for it in rollout.moves] == [1, 5, 25]
         # Both have decided on the file as it was; a person's edit comes before they write.
         path.write_text(LOCAL.replace("percent: 5,", "percent: 1,"))
         by_hand = path.read_text()

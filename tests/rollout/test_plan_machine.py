@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -75,7 +76,7 @@ class Rollouts(RuleBasedStateMachine):
         self.deploy_to("fraud")
 
     @property
-    def stack(self):
+    def stack(self) -> Any:  # whose services all have a rollout here
         return stack_from_config(copy.deepcopy(self.config), "machine")
 
     def edit_service(self, path, name, change):
@@ -112,7 +113,7 @@ class Rollouts(RuleBasedStateMachine):
         finally:
             declare.edit_service = kept
 
-    def rollout(self, name):
+    def rollout(self, name) -> Any:
         return self.stack.services[name].rollout
 
     @rule(name=names)
@@ -166,6 +167,7 @@ class Rollouts(RuleBasedStateMachine):
             assert isinstance(edit, Restart) or not by_hand
             assert not (before.percent == 0 and self.others_with_traffic(name))
         if after.stable != before.stable:
+            assert verdict
             assert verdict.kind == "promote"
             assert (after.stable, after.previous.version) == (before.candidate, before.stable)
             assert after.previous.until >= self.now + timedelta(hours=24)

@@ -229,7 +229,7 @@ def one_metric(stable: Counts, candidate: Counts, percent: float) -> Observation
         Arm(version, {ERRORS: it}, it.total)
         for version, it in (("1.4.0", stable), ("1.5.0", candidate))
     ]
-    return Observations(START, 60, np.full(len(stable.total), percent), percent, *arms)
+    return Observations(START, 60, np.full(len(stable.total), percent), percent, arms[0], arms[1])
 
 
 def with_metric(observed: Observations, arm: str, name: str, counts: Counts) -> Observations:

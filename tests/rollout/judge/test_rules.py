@@ -639,7 +639,7 @@ def rollout_of(pairs: list[tuple[Counts, Counts]], percent: float) -> Observatio
         for at, version in enumerate(("1.4.0", "1.5.0"))
     ]
     weights = np.full(len(pairs[0][0].total), percent)
-    return Observations(START, 60, weights, percent, *arms)
+    return Observations(START, 60, weights, percent, arms[0], arms[1])
 
 
 def test_healthy_rollouts_with_three_metrics_are_reverted_at_most_alpha_of_the_time():
