@@ -60,6 +60,28 @@ class MoveArgs(TypedDict):
     """When it was decided, RFC 3339."""
 
 
+class GovernanceArgs(TypedDict):
+    """What policies ask of a service beside its rollout."""
+
+    owner: str
+    """The team that answers for it."""
+
+    contact: NotRequired[str]
+    """Whom its model card names to ask; absent without a card."""
+
+    group: NotRequired[str]
+    """Services of a group are rolled out one at a time."""
+
+    staging: NotRequired[str]
+    """The stack that a version has to pass first."""
+
+    keepPreviousSeconds: float
+    """How long, at least, the last stable version goes on running after a promotion."""
+
+    takenBack: NotRequired[bool]
+    """Whether the candidate was taken back for good."""
+
+
 class ModelServiceArgs(TypedDict):
     """Arguments of `ModelService`."""
 
@@ -98,6 +120,9 @@ class ModelServiceArgs(TypedDict):
 
     moves: list[MoveArgs]
     """Every move of this rollout, for policies."""
+
+    governance: NotRequired[GovernanceArgs]
+    """Further facts for policies."""
 
     readyTimeoutSeconds: float
     """How long an InferenceService may take to become Ready."""
@@ -218,7 +243,10 @@ def _inference_service(
     metadata = {
         "name": inference_service_name(name, version),
         "labels": {**version_labels(name, version), **_VISIBILITY},
-        "annotations": annotations(args["runtime"], "standard", args["readyTimeoutSeconds"]),
+        "annotations": {
+            **annotations(args["runtime"], "standard", args["readyTimeoutSeconds"]),
+            **_pinned(args["versions"][version]),
+        },
     }
     return metadata, {
         "predictor": predictor(name, version, args["versions"][version], args["runtime"])
@@ -241,6 +269,7 @@ def _knative_service(name: str, args: ModelServiceArgs) -> tuple[dict[str, Any],
         "labels": {SERVICE_LABEL: name},
         "annotations": {
             **annotations(args["runtime"], "knative", args["readyTimeoutSeconds"]),
+            **_pinned(args["versions"][newest]),
             **_facts(name, args),
         },
     }
@@ -303,6 +332,11 @@ def _runtime_problems(runtime: RuntimeArgs) -> Iterator[tuple[str, str]]:
         yield "runtime.image", "is needed by custom"
 
 
+def _pinned(version: ModelVersionArgs) -> dict[str, pulumi.Input[str]]:
+    """Says which artifact a version is: not every server is told its digest."""
+    return {f"{API_PREFIX}/digest": version["digest"]}
+
+
 def _facts(name: str, args: ModelServiceArgs) -> dict[str, str]:
     """What policies read: they see neither the stack file nor the old state."""
     facts = {
@@ -314,8 +348,22 @@ def _facts(name: str, args: ModelServiceArgs) -> dict[str, str]:
         "strategy": args["strategy"]["kind"],
         # Hosts of other languages hand integers over as floats.
         "moves": json.dumps([{**it, "percent": int(it["percent"])} for it in args["moves"]]),
+        **_governance(args.get("governance")),
     }
     return {f"{API_PREFIX}/{key}": value for key, value in facts.items() if value is not None}
+
+
+def _governance(args: GovernanceArgs | None) -> dict[str, str | None]:
+    if args is None:
+        return {}
+    return {
+        "owner": args["owner"],
+        "model-card": args.get("contact"),
+        "group": args.get("group"),
+        "staging": args.get("staging"),
+        "keep-previous": f"{args['keepPreviousSeconds']:.0f}s",
+        "taken-back": "true" if args.get("takenBack") else None,
+    }
 
 
 def _split(name: str, args: ModelServiceArgs) -> Split:

@@ -8,7 +8,7 @@ import pulumi
 
 from components.from_stack.gpu_pools import service_placement_args
 from components.inference_service import ModelVersionArgs, RuntimeArgs, ScalingArgs
-from components.model_service import ModelServiceArgs, MoveArgs
+from components.model_service import GovernanceArgs, ModelServiceArgs, MoveArgs
 from components.traffic_route import StrategyArgs
 from models.base import format_duration
 from models.gpu_pool import GpuPool
@@ -67,6 +67,7 @@ def model_service_args(
         "risk": service.risk,
         "strategy": _strategy(service),
         "moves": [MoveArgs(percent=it.percent, at=it.at.isoformat()) for it in rollout.moves],
+        "governance": _governance(service),
         "readyTimeoutSeconds": service.judge.ready_deadline_seconds,
     }
     if rollout.candidate:
@@ -75,6 +76,23 @@ def model_service_args(
         args["previous"] = rollout.previous.version
     if cluster.rule_interval_seconds:
         args["ruleInterval"] = format_duration(cluster.rule_interval_seconds)
+    return args
+
+
+def _governance(service: Service) -> GovernanceArgs:
+    args: GovernanceArgs = {
+        "owner": service.owner,
+        "keepPreviousSeconds": service.keep_previous.for_seconds,
+    }
+    if service.card:
+        args["contact"] = service.card.contact
+    # What goes on for ever keeps no other rollout of its group waiting.
+    if service.group and not service.strategy.is_endless:
+        args["group"] = service.group
+    if service.gates.staging:
+        args["staging"] = service.gates.staging.stack
+    if service.is_taken_back:
+        args["takenBack"] = True
     return args
 
 
