@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
+from yaml import YAMLError as LibyamlError
 
 from models.alerting import Alerting
 from models.artifact_store import ArtifactStore
@@ -25,6 +26,7 @@ from models.metrics_server import PrometheusAccess
 from models.notifications import Notifications
 from models.rules import KeyPath, broken_rules
 from models.service import Service
+from models.yaml_reading import load_yaml
 
 CONFIG_PREFIX = "modelramp:"
 
@@ -187,9 +189,18 @@ def parse_stack(text: str, file: str) -> Stack:
         ConfigError: the text is no YAML, or declares something wrong.
     """
     try:
+        return _stack_of(load_yaml(text), file)
+    except (LibyamlError, ConfigError):
+        pass  # once more, slowly: what is wrong, in which line
+    try:
         document = YAML(typ="rt").load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError, TypeError) as error:  # of `._`, and of lists as keys
         raise ConfigError([_unreadable(error, text, file)]) from None
+    return _stack_of(document, file)
+
+
+def _stack_of(document: Any, file: str) -> Stack:
+    """Validates a stack file as it was loaded; problems have lines if it was loaded with them."""
     config: Any = document.get("config") if isinstance(document, Mapping) else document
     if not isinstance(config, Mapping | None):
         raise ConfigError([Problem(file, "config must be keys and values", "config")])
@@ -219,7 +230,7 @@ def parse_stack(text: str, file: str) -> Stack:
     return stack
 
 
-def _unreadable(error: YAMLError, text: str, file: str) -> Problem:
+def _unreadable(error: Exception, text: str, file: str) -> Problem:
     if isinstance(error, ReaderError):  # which tells no line
         at = text.count("\n", 0, error.position) + 1
         return Problem(file, f"not valid YAML: {error.reason}", line=at)

@@ -12,7 +12,7 @@ from pathlib import Path
 from local.home import Home
 from models.errors import GitError, ModelrampError, StackFileError
 from models.rollout import Rollout
-from models.stack import Stack, load_stack, parse_stack
+from models.stack import Cluster, Stack, load_stack, parse_stack
 from rollout import history
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence_page import commit_message
@@ -89,9 +89,7 @@ class Rounds:
         declared = load_stack(self.file)
         outcomes: list[Outcome] = []
         try:
-            for outcome in decide(
-                self.home, self.file, self.stack, self.only, dry_run=self.dry_run
-            ):
+            for outcome in self._decide(self.file, declared.cluster, dry_run=self.dry_run):
                 outcomes.append(outcome)
                 if repository and outcome.edit:
                     log = history.history_path(self.file, self.stack, outcome.service)
@@ -121,7 +119,7 @@ class Rounds:
         )
 
         def dry_run(file: Path) -> list[Outcome]:
-            return list(decide(self.home, file, self.stack, self.only, dry_run=True))
+            return list(self._decide(file, load_stack(file).cluster, dry_run=True))
 
         outcomes, proposed = proposal.make(dry_run)
         show(outcomes)
@@ -131,6 +129,19 @@ class Rounds:
         # Of a move people hear by its request.
         still = [outcome for outcome in outcomes if not outcome.edit]
         tell(self.home, self.stack, load_stack(self.file), still)
+
+    def _decide(self, file: Path, cluster: Cluster, *, dry_run: bool) -> Iterator[Outcome]:
+        """Runs drift-check on a stack file, by the metrics and the gateway of its cluster."""
+        from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
+
+        return drift_check(
+            file,
+            self.stack,
+            Prometheus(prometheus_url(self.home, cluster), cluster.prometheus_access),
+            only=self.only,
+            dry_run=dry_run,
+            gateway_url=gateway_url(self.home, cluster),
+        )
 
     def repeat(self, seconds: float, show: Show, show_error: Callable[[str], None]) -> None:
         """Does rounds until SIGINT or SIGTERM, which let a round that is under way end.
@@ -160,23 +171,6 @@ class Rounds:
             else:
                 up_is_due = False
             stop.wait(seconds)
-
-
-def decide(
-    home: Home,
-    file: Path,
-    stack: str,
-    only: str | None,
-    *,
-    dry_run: bool,
-) -> Iterator[Outcome]:
-    """Runs drift-check on a stack file, by the metrics and the gateway that it names."""
-    from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
-
-    cluster = load_stack(file).cluster
-    metrics = Prometheus(prometheus_url(home, cluster), cluster.prometheus_access)
-    gateway = gateway_url(home, cluster)
-    return drift_check(file, stack, metrics, only=only, dry_run=dry_run, gateway_url=gateway)
 
 
 def check_goes_on(file: Path) -> None:
