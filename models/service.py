@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -120,3 +121,13 @@ class Service(Declared):
         if previous and previous not in others and self.keep_previous.replicas == "min":
             capacity[previous] = 0
         return capacity
+
+    def least_pods(self) -> dict[SemanticVersion, int]:
+        """Returns how many pods each served version has, however little traffic there is."""
+        if self.runtime.scaling and self.runtime.scaling.zero:
+            return dict.fromkeys(self.served, 0)
+        replicas = self.runtime.replicas
+        return {
+            version: max(1, math.ceil(replicas * percent / 100))
+            for version, percent in self.capacity_percents().items()
+        }

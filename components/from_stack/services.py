@@ -98,13 +98,11 @@ def _governance(service: Service) -> GovernanceArgs:
 
 def _version(name: str, version: str, service: Service, cluster: Cluster) -> ModelVersionArgs:
     declared, runtime = service.versions[version], service.runtime
-    capacity = service.capacity_percents()[version]
-    least = max(1, math.ceil(runtime.replicas * capacity / 100))
     args: ModelVersionArgs = {
         "uri": declared.uri,
         "digest": declared.digest,
         "percent": service.percents()[version],
-        "replicas": 0 if runtime.scaling and runtime.scaling.zero else least,
+        "replicas": service.least_pods()[version],
     }
     if declared.quantization:
         args["quantization"] = declared.quantization

@@ -53,11 +53,15 @@ class InstancePrices(Declared):
     Attributes:
         gpu: what its GPUs are called.
         gpus: whole ones of a node.
+        vcpus: of a node; None is unknown.
+        memory_gib: of a node; None is unknown.
         regions: prices by region.
     """
 
     gpu: str
     gpus: int = Field(ge=1)
+    vcpus: int | None = Field(None, ge=1)
+    memory_gib: float | None = Field(None, gt=0)
     regions: dict[str, HourlyPrices]
 
 
