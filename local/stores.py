@@ -10,9 +10,6 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-
 from local.files import write_text
 from local.processes import ProcessSpec, python
 
@@ -99,6 +96,9 @@ def registry_process(home: Path, registry: str, store: str) -> ProcessSpec:
 
 def ensure_bucket(home: Path, store: str) -> None:
     """Makes the artifact bucket if it is not there."""
+    import boto3  # noqa: PLC0415  most commands import this module and make no bucket
+    from botocore.config import Config  # noqa: PLC0415
+
     keys = Credentials.of(home)
     client = boto3.client(
         "s3",

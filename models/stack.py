@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,8 +183,9 @@ def load_stack(path: Path) -> Stack:
         raise ConfigError([Problem(str(path), "is no text in UTF-8")]) from None
 
 
+@lru_cache(maxsize=4)
 def parse_stack(text: str, file: str) -> Stack:
-    """Reads the text of a stack file; `file` is named in problems.
+    """Reads the text of a stack file, once; `file` is named in problems.
 
     Raises:
         ConfigError: the text is no YAML, or declares something wrong.

@@ -22,14 +22,18 @@ class _Loader(_BASE):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        ruamel = YAML(typ="safe", pure=True)
-        self._ruamel_resolver = ruamel.resolver
+        ruamel: Any = YAML(typ="safe", pure=True)
         self._ruamel_constructor = ruamel.constructor
+        # What may be no text, by its first character.
+        self._patterns = ruamel.resolver.versioned_resolver
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         """Returns the tag of a node that has none."""
         if kind is yaml.ScalarNode and implicit[0]:
-            return str(self._ruamel_resolver.resolve(ScalarNode, value, implicit))
+            # As ruamel.yaml's VersionedResolver.resolve, which makes an object of each tag.
+            patterns = (*self._patterns.get(value[:1], ()), *self._patterns.get(None, ()))
+            found = (tag for tag, pattern in patterns if pattern.match(value))
+            return str(next(found, f"{_PREFIX}str"))
         return super().resolve(kind, value, implicit)
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
@@ -64,4 +68,6 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it cannot be read so; ruamel.yaml may say why, or read it.
     """
+    if "%YAML" in text:
+        raise yaml.YAMLError("says its version, by which scalars would differ")
     return yaml.load(text, Loader=_Loader)  # noqa: S506  it is a safe loader

@@ -14,6 +14,7 @@ from local.home import Home
 from rollout.drift_check import Outcome, outcome_json
 from rollout.stack_file import stack_path
 from scripts.rounds import PullRequests, Rounds
+from scripts.running import run
 from scripts.screen import CONSOLE, ERRORS, outcome_line, outcome_table
 from scripts.signals import terminable
 
@@ -138,3 +139,10 @@ def _json_error(what: str) -> None:
 
 def _at() -> dict[str, str]:
     return {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def drift_check() -> None:
+    """Runs `drift-check`, without importing all other commands."""
+    single = typer.Typer(pretty_exceptions_show_locals=False)
+    single.command()(check)
+    run(single)

@@ -58,7 +58,15 @@ def test_the_stacks_that_ship_are_read_fast(path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["a: 1\na: 2", "{a: 1, 'a': 2}", "a: 1\n---\nb: 2", "a: [", "a: !own 1"]
+    "text",
+    [
+        "a: 1\na: 2",
+        "{a: 1, 'a': 2}",
+        "a: 1\n---\nb: 2",
+        "a: [",
+        "a: !own 1",
+        "%YAML 1.1\n---\na: yes",
+    ],
 )
 def test_what_is_unsure_is_an_error(text: str):
     with pytest.raises(yaml.YAMLError):

@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
 
 
 def test_the_stack_file_declares_what_is_measured():
-    stack = parse_stack("\n".join(stack_lines(5, 2, NOW)), "x")
+    stack = parse_stack("\n".join(stack_lines(5, 2, NOW, "http://127.0.0.1")), "x")
     moving = [name for name, it in stack.services.items() if not is_over(it)]
     assert (len(stack.services), moving) == (5, ["service-0", "service-1"])
     for name in moving:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import rollout.prometheus
-from scripts.main import app, drift_check
+from scripts.check import drift_check
+from scripts.main import app
 from tests.rollout.test_collect import Recorded
 from tests.rollout.test_drift_check import Broken, Harmful
 from tests.stacks import LOCAL
