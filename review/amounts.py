@@ -68,3 +68,13 @@ def total(ranges: Iterable[Range]) -> Range:
 def known_part(ranges: Iterable[Range]) -> Range:
     """Returns the sum of what is known; what is unknown comes on top."""
     return each(lambda *them: sum(it or 0.0 for it in them), *ranges)
+
+
+def written(amount: float | None) -> str:
+    """Writes an amount of money, without its currency."""
+    return "unknown" if amount is None else f"{amount:,.0f}"
+
+
+def counted(number: float | None) -> str:
+    """Writes a number of GPUs, of which there may be a half."""
+    return "unknown" if number is None else f"{number:g}"

@@ -33,7 +33,7 @@ class BreakEven:
         return self.utilisation is None or self.utilisation > 1
 
 
-def break_even(hardware: OwnHardware, cloud_hour: float) -> BreakEven:
+def compare(hardware: OwnHardware, cloud_hour: float) -> BreakEven:
     """Compares one node with what replaces it in the cloud.
 
     Own: purchase / lifetime + operations + hours x power. Cloud: hours x price. They are equal at

@@ -5,14 +5,17 @@ from __future__ import annotations
 import typer
 
 from scripts.backtest import backtest
+from scripts.break_even import break_even
 from scripts.by_hand import approve, pause, promote, resume, retry
 from scripts.card import card
 from scripts.check import check
+from scripts.cost import cost
 from scripts.deploy import deploy
 from scripts.doctor import doctor
 from scripts.history import history
 from scripts.judge import judge
 from scripts.local import local
+from scripts.prices import prices
 from scripts.profile import profile
 from scripts.quickstart import quickstart
 from scripts.registry import registry
@@ -40,6 +43,9 @@ _app.command()(retry)
 _app.command()(history)
 _app.command()(card)
 _app.command()(doctor)
+_app.command()(cost)
+_app.command()(prices)
+_app.command()(break_even)
 _app.command()(judge)
 _app.command()(backtest)
 _app.command()(quickstart)

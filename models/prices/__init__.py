@@ -51,14 +51,14 @@ class InstancePrices(Declared):
     """One instance type of EC2.
 
     Attributes:
-        gpu: what its GPUs are called.
+        gpu: what its GPUs are called; AWS's price list does not tell.
         gpus: whole ones of a node.
         vcpus: of a node; None is unknown.
         memory_gib: of a node; None is unknown.
         regions: prices by region.
     """
 
-    gpu: str
+    gpu: str | None = None
     gpus: int = Field(ge=1)
     vcpus: int | None = Field(None, ge=1)
     memory_gib: float | None = Field(None, gt=0)
