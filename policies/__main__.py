@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from pulumi_policy import EnforcementLevel, PolicyPack
-from rules import traffic
+from rules.catalogue import POLICIES
 
-PolicyPack(
-    name="modelramp",
-    enforcement_level=EnforcementLevel.ADVISORY,
-    policies=[*traffic.POLICIES],
-)
+PolicyPack(name="modelramp", enforcement_level=EnforcementLevel.ADVISORY, policies=POLICIES)

@@ -1,237 +1,242 @@
-"""Rules about how traffic reaches a model's versions.
+"""Rules about how traffic reaches a model's versions, judged on one route at a time.
 
 A rule sees what is declared, not what was, so `ModelService` writes the rollout down in
-annotations of its HTTPRoute. Whatever else a route says, a move to 0 always passes: nothing may
-keep a bad version in traffic.
+annotations of its route. A candidate that is taken back passes every rule about its rollout:
+nothing may keep a bad version in traffic.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from itertools import pairwise
 
-from pulumi_policy import (
-    PolicyConfigSchema,
-    ReportViolation,
-    ResourceValidationArgs,
-    ResourceValidationPolicy,
-    Severity,
+from pulumi_policy import Severity
+
+from rules.policy import RISKS, Options, resource_policy
+from rules.reading import Declared, Finding, NotKnown, at, mapping, number
+from rules.route import (
+    ROUTES,
+    SERVICE_KIND,
+    Rollout,
+    model_names,
+    percent_of,
+    predictor_name,
+    rollout_of,
+    sent,
 )
-from pulumi_policy.proxy import UnknownValueError
 
-_PREFIX = "modelramp.dev/"
-_RISKS = ("low", "medium", "high")
-_DOCS = "policies/README.md"  # in the repository that the stack is declared in
-_ROUTE = ":HTTPRoute"
-_PREDICTOR = "-predictor"  # how KServe ends the name of the Service before a model
+_TOPIC = "traffic"
+_VISIBILITY = "networking.kserve.io/visibility"
+_ROUNDING_PERCENT = 0.5
 
-
-@dataclass(frozen=True)
-class Rollout:
-    """What the annotations of a route say.
-
-    Attributes:
-        service: the model service.
-        risk: low, medium or high.
-        strategy: such as canary, or empty.
-        candidate: the version under test, or empty at rest.
-        percents: the candidate's declared percentages, in order.
-    """
-
-    service: str
-    risk: str
-    strategy: str
-    candidate: str
-    percents: tuple[float, ...]
-
-    @property
-    def is_withdrawn(self) -> bool:
-        """Whether the candidate's last move is to 0."""
-        return bool(self.percents) and self.percents[-1] == 0
-
-    @property
-    def first_percent(self) -> float | None:
-        """The first share of traffic that the candidate gets, or None if it gets none."""
-        return next((percent for percent in self.percents if percent > 0), None)
-
-
-def read_rollout(annotations: Mapping[str, Any]) -> Rollout | None:
-    """Returns what a route's annotations say, or None if they are not ours.
-
-    Raises:
-        ValueError: they are ours but incomplete or malformed; says what is wrong.
-    """
-    ours = {
-        key.removeprefix(_PREFIX): annotations[key]
-        for key in annotations
-        if key.startswith(_PREFIX)
+_OTHER_ROUTES = frozenset(
+    {
+        *("tlsroute", "tcproute", "udproute", "ingress", "virtualservice", "destinationrule"),
+        *("ingressroute", "ingressroutetcp", "traefikservice", "httpproxy", "route", "mapping"),
+        *("trafficsplit", "backend", "serviceentry", "envoypatchpolicy", "serviceimport"),
+        *("apisixroute", "kongingress", "virtualserver", "upstream", "routetable"),
     }
-    if not ours:
-        return None
-    for key in ("service", "stable", "risk"):
-        if not ours.get(key):
-            raise ValueError(f"the annotation {_PREFIX}{key} is missing")
-    if ours["risk"] not in _RISKS:
-        raise ValueError(f"{_PREFIX}risk is {ours['risk']!r}, allowed: {', '.join(_RISKS)}")
-    return Rollout(
-        service=ours["service"],
-        risk=ours["risk"],
-        strategy=ours.get("strategy", ""),
-        candidate=ours.get("candidate", ""),
-        percents=_percents(ours.get("moves", "[]")),
-    )
+)
+"""Kinds by which others send requests somewhere; a `ModelService` makes none of them."""
+
+_POD_LABELS = ("model-service", "model-version", "serving.kserve.io/inferenceservice")
+"""Labels of models' pods; a Service that selects by one is another door to them."""
 
 
-def _percents(moves: str) -> tuple[float, ...]:
-    try:
-        percents = tuple(float(move["percent"]) for move in json.loads(moves))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{_PREFIX}moves must be a JSON list like [{{"percent": 5, "at": "..."}}]'
-        ) from error
-    if not all(0 <= percent <= 100 for percent in percents):
-        raise ValueError(f"{_PREFIX}moves has a percentage that is not between 0 and 100")
-    return percents
-
-
-def _policy(
-    rule: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None], **details: Any
-) -> ResourceValidationPolicy:
-    """Makes a policy of a rule.
-
-    Args:
-        rule: of a route's properties and the policy's configuration; returns what is wrong.
-        details: name, description, severity and the like.
-    """
-
-    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if not args.resource_type.endswith(_ROUTE):
-            return
-        try:
-            problem = rule(args.props, args.get_config())
-        except UnknownValueError as unknown:
-            # The engine shows it as advice, whatever the level: a preview cannot know the value.
-            unknown.message = f"could not be checked: {unknown.message}"
-            raise
-        except ValueError as error:
-            problem = f"could not be checked: {error}"
-        if problem is not None:
-            report(problem, None)
-
-    return ResourceValidationPolicy(
-        validate=validate, url=f"{_DOCS}#{details['name']}", tags=["traffic"], **details
-    )
-
-
-def _rollout_of(route: Mapping[str, Any]) -> Rollout | None:
-    metadata: Mapping[str, Any] = route.get("metadata") or {}
-    return read_rollout(metadata.get("annotations") or {})
-
-
-def _first_step(route: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    rollout = _rollout_of(route)
+def _first_step(declared: Declared, options: Options) -> Iterator[Finding]:
+    rollout = rollout_of(declared)
     if rollout is None or rollout.risk != "high" or rollout.is_withdrawn:
-        return None
-    at_most = config.get("atMostPercent", 5)
-    first = rollout.first_percent
-    if first is None or first <= at_most:
-        return None
-    return (
-        f"{rollout.service} is of high risk and {rollout.candidate or 'its candidate'} began with "
-        f"{first:g}% of traffic; at most {at_most:g}% is allowed"
-    )
+        return
+    at_most, minutes = options.get("atMostPercent", 5), options.get("leastMinutes", 10)
+    moves = [it for it in rollout.moves if it.percent > 0]
+    who = f"{rollout.service} is of high risk and {rollout.candidate}"
+    if moves and moves[0].percent > at_most:
+        yield (
+            f"{who} began with {moves[0].percent:g}% of traffic; at most {at_most:g}% is allowed"
+        )
+        return
+    for earlier, later in pairwise(moves):
+        waited = (later.at - moves[0].at).total_seconds() / 60
+        if earlier.percent <= at_most < later.percent:
+            if waited < minutes:
+                yield (
+                    f"{who} got {later.percent:g}% after {waited:.0f} minutes; at least "
+                    f"{minutes:g} minutes at {at_most:g}% or less are asked for"
+                )
+            return
 
 
-def _all_at_once(route: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    rollout = _rollout_of(route)
+def _all_at_once(declared: Declared, options: Options) -> Iterator[Finding]:
+    rollout = rollout_of(declared)
     if rollout is None or rollout.strategy != "all-at-once" or rollout.is_withdrawn:
-        return None
-    allowed = config.get("risks", ["low"])
-    if rollout.risk in allowed:
-        return None
-    return (
-        f"{rollout.service} is of {rollout.risk} risk and declares the strategy all-at-once, "
-        f"which is allowed only for: {', '.join(allowed) or 'none'}"
+        return
+    allowed = options.get("risks", ["low"])
+    if rollout.risk not in allowed:
+        yield (
+            f"{rollout.service} is of {rollout.risk} risk and declares the strategy all-at-once, "
+            f"which is allowed only for: {', '.join(allowed) or 'none'}"
+        )
+
+
+def _kept_weights(declared: Declared, _: Options) -> Iterator[Finding]:
+    rollout = rollout_of(declared)
+    if rollout is None:
+        return
+    if declared.kind == SERVICE_KIND:
+        yield from _knative_weight(declared, rollout)
+        return
+    rules = sent(declared, rollout.strategy)
+    known = {predictor_name(rollout.service, it): it for it in rollout.versions}
+    for name in sorted({name for it in rules for name in it.weights} - known.keys()):
+        yield f"{name} gets requests and is neither stable, candidate nor previous"
+    for name in sorted({name for it in rules for name in it.others}):
+        yield f"{name} gets requests and is no Service of the route's namespace"
+    for found in model_names(declared.spec):
+        if isinstance(found, NotKnown):
+            yield found
+        elif found not in known and not any(found in it.weights for it in rules):
+            yield f"{found} is named and is neither stable, candidate nor previous"
+    open_rules = [it for it in rules if not it.is_pinned]
+    for name, version in known.items():
+        allowed = rollout.percent if version == rollout.candidate else 0
+        gets = percent_of(name, open_rules)
+        if version != rollout.stable and gets > allowed + _ROUNDING_PERCENT:
+            yield f"{version} gets {gets:g}% of requests, its last move says {allowed:g}%"
+
+
+def _knative_weight(declared: Declared, rollout: Rollout) -> Iterator[Finding]:
+    if not rollout.candidate:
+        return
+    # Without the field KServe sends everything to the newest revision.
+    gets = number(at(declared.spec, "predictor", "canaryTrafficPercent"), 100)
+    if gets > rollout.percent + _ROUNDING_PERCENT:
+        yield (
+            f"{rollout.candidate} gets {gets:g}% of requests, its last move says "
+            f"{rollout.percent:g}%"
+        )
+
+
+def _raw_route(declared: Declared, _: Options) -> Iterator[Finding]:
+    kind = declared.kind
+    if kind in ROUTES and rollout_of(declared) is None:
+        rules = sent(declared, "")
+        # It only keeps versions known to the gateway.
+        if not rules or not all(it.takes_nothing for it in rules):
+            yield from _straight(declared)
+    elif kind in _OTHER_ROUTES:
+        yield from _straight(declared)
+    elif kind == "service":
+        yield from _alias(declared)
+    elif kind == SERVICE_KIND:
+        yield from _routed_by_kserve(declared)
+    elif kind == "inferencegraph":
+        yield "an InferenceGraph sends requests to models by itself, past any rollout"
+    elif kind == "llminferenceservice" and at(declared.spec, "router") is not None:
+        yield "KServe makes a route of its own for it (spec.router), past any rollout"
+
+
+def _straight(declared: Declared) -> Iterator[Finding]:
+    found: set[str] = set()
+    for name in model_names(declared.props.get("spec")):
+        if isinstance(name, NotKnown):
+            yield name
+        else:
+            found.add(name)
+    if found:
+        yield (
+            f"the {declared.kind} sends traffic straight to {', '.join(sorted(found))}, past any "
+            "rollout: it has no annotations of a ModelService"
+        )
+
+
+def _alias(declared: Declared) -> Iterator[Finding]:
+    selector = mapping(declared.spec.get("selector"))
+    by = [key for key in _POD_LABELS if key in selector]
+    if str(selector.get("app") or "").startswith("isvc."):
+        by.append("app")
+    if by:
+        yield f"the Service selects pods of a model by {', '.join(by)}, past its route"
+    yield from (
+        it if isinstance(it, NotKnown) else f"the Service is another name of {it}, past its route"
+        for it in model_names(declared.spec.get("externalName"))
     )
 
 
-def _raw_route(route: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    exempt = config.get("exemptRoutes", [])
-    metadata: Mapping[str, Any] = route.get("metadata") or {}
-    if metadata.get("name") in exempt or _rollout_of(route) is not None:
-        return None
-    predictors = sorted({name for name in _backends(route) if name.endswith(_PREDICTOR)})
-    if not predictors:
-        return None
-    return (
-        f"the route sends traffic straight to {', '.join(predictors)}, past any rollout: "
-        "it has no annotations of a ModelService"
-    )
-
-
-def _backends(route: Mapping[str, Any]) -> list[str]:
-    """Returns the names of all Services that a route sends or mirrors requests to."""
-    spec: Mapping[str, Any] = route.get("spec") or {}
-    rules: Sequence[Mapping[str, Any]] = spec.get("rules") or []
-    references: list[Mapping[str, Any]] = [
-        reference for rule in rules for reference in rule.get("backendRefs") or []
-    ]
-    mirrors: list[Mapping[str, Any]] = [
-        filter_["requestMirror"]["backendRef"]
-        for rule in rules
-        for filter_ in rule.get("filters") or []
-        if filter_.get("requestMirror")
-    ]
-    return [reference["name"] for reference in (*references, *mirrors)]
+def _routed_by_kserve(declared: Declared) -> Iterator[Finding]:
+    if rollout_of(declared) is not None:  # under Knative KServe is told of the rollout
+        return
+    if declared.labels.get(_VISIBILITY) != "cluster-local":
+        yield (
+            f"KServe makes a route of its own to {declared.object_name}: the label "
+            f"{_VISIBILITY}: cluster-local is missing"
+        )
+    if at(declared.spec, "predictor", "canaryTrafficPercent") is not None or declared.spec.get(
+        "canary"
+    ):
+        yield f"KServe splits the traffic of {declared.object_name} by itself, past any rollout"
 
 
 POLICIES = [
-    _policy(
+    resource_policy(
+        _TOPIC,
         _first_step,
         name="high-risk-first-step",
-        display_name="Small first step for high risk",
+        title="Small first step for high risk",
         description="A service of high risk should give a candidate little traffic at first.",
         severity=Severity.HIGH,
-        remediation_steps="Begin the strategy's steps with 5 percent or less, or set the "
-        "candidate's move to 0.",
-        config_schema=PolicyConfigSchema(
-            properties={
-                "atMostPercent": {"type": "number", "minimum": 0, "maximum": 100, "default": 5}
-            }
-        ),
+        remediation="Begin the strategy's steps with 5 percent or less and a bake of some "
+        "minutes, or set the candidate's move to 0.",
+        options={
+            "atMostPercent": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 100,
+                "default": 5,
+                "description": "largest first share of traffic, percent",
+            },
+            "leastMinutes": {
+                "type": "number",
+                "minimum": 0,
+                "default": 10,
+                "description": "shortest time until a larger share",
+            },
+        },
     ),
-    _policy(
+    resource_policy(
+        _TOPIC,
         _all_at_once,
         name="all-at-once-low-risk",
-        display_name="All at once for low risk only",
+        title="All at once for low risk only",
         description="Only a service of low risk should replace its model all at once.",
         severity=Severity.HIGH,
-        remediation_steps="Declare another strategy, such as canary, or set the candidate's move "
-        "to 0.",
-        config_schema=PolicyConfigSchema(
-            properties={
-                "risks": {
-                    "type": "array",
-                    "items": {"type": "string", "enum": list(_RISKS)},
-                    "default": ["low"],
-                }
+        remediation="Declare another strategy, such as canary, or set the candidate's move to 0.",
+        options={
+            "risks": {
+                "type": "array",
+                "items": {"type": "string", "enum": list(RISKS)},
+                "default": ["low"],
+                "description": "risks of services that may",
             }
-        ),
+        },
     ),
-    _policy(
+    resource_policy(
+        _TOPIC,
+        _kept_weights,
+        name="route-keeps-to-its-moves",
+        title="The route does what its moves say",
+        description="A route should send a version no more requests than its last move says.",
+        severity=Severity.CRITICAL,
+        remediation="Declare the model as a service of the stack and let its rollout write the "
+        "weights.",
+    ),
+    resource_policy(
+        _TOPIC,
         _raw_route,
         name="no-raw-route-to-a-model",
-        display_name="No raw route to a model",
-        description="A route to a KServe predictor should be that of a ModelService.",
+        title="No raw route to a model",
+        description="Requests should reach a KServe model by the route of a ModelService only.",
         severity=Severity.CRITICAL,
-        remediation_steps="Declare the model as a service of the stack, which makes its route, or "
-        "name the route in exemptRoutes.",
-        config_schema=PolicyConfigSchema(
-            properties={
-                "exemptRoutes": {"type": "array", "items": {"type": "string"}, "default": []}
-            }
-        ),
+        remediation="Declare the model as a service of the stack, which makes its route, or name "
+        "the route in exempt.",
     ),
 ]

@@ -1,0 +1,159 @@
+"""Rules about the rollouts of a stack together: how many at a time, and what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pulumi_policy import Severity
+from pulumi_policy.proxy import UnknownValueError
+
+from rules.policy import Options, each_of, stack_policy
+from rules.reading import Declared, Finding, NotKnown, at, number
+from rules.route import SERVICE_KIND, Rollout, newest, rollout_of
+
+_TOPIC = "rollouts"
+
+Found = Iterator[tuple[Declared | None, Finding]]
+
+
+def rollouts(
+    resources: Sequence[Declared],
+) -> tuple[list[tuple[Declared, Rollout]], list[tuple[Declared, Finding]]]:
+    """Returns the routes with their rollouts, and those whose annotations cannot be read."""
+    found: list[tuple[Declared, Rollout]] = []
+    unread: list[tuple[Declared, Finding]] = []
+    for declared in resources:
+        try:
+            rollout = rollout_of(declared)
+        except UnknownValueError as unknown:
+            unread.append((declared, NotKnown(unknown.message)))
+        except ValueError as error:
+            unread.append((declared, f"could not be checked: {error}"))
+        else:
+            if rollout is not None:
+                found.append((declared, rollout))
+    return found, unread
+
+
+def by_version(resources: Sequence[Declared], namespace: Any) -> Mapping[tuple[str, str], Declared]:
+    """Returns the InferenceServices of a namespace by service and version, as labels say."""
+    return {
+        (str(it.labels.get("model-service")), str(it.labels.get("model-version"))): it
+        for it in resources
+        if it.kind == SERVICE_KIND and at(it.props, "metadata", "namespace") == namespace
+    }
+
+
+def _one_candidate(resources: Sequence[Declared], _: Options) -> Found:
+    routes, unread = rollouts(resources)
+    yield from unread
+    services: dict[tuple[Any, str], list[tuple[Declared, Rollout]]] = {}
+    for declared, rollout in routes:
+        namespace = at(declared.props, "metadata", "namespace")
+        key = namespace, rollout.service.casefold()
+        services.setdefault(key, []).append((declared, rollout))
+    for together in services.values():
+        last, active = together[-1][0], [it for _, it in together if not it.is_withdrawn]
+        candidates = sorted({it.candidate for it in active if it.candidate})
+        stables = sorted({it.stable for it in active})
+        if len(candidates) > 1:
+            yield last, f"{active[0].service} has several candidates: {', '.join(candidates)}"
+        elif len(stables) > 1:
+            yield last, f"{active[0].service} has several stable versions: {', '.join(stables)}"
+        elif len({it.moves for it in active}) > 1:
+            yield last, f"the routes of {active[0].service} say different moves"
+
+
+def _one_rollout(resources: Sequence[Declared], _: Options) -> Found:
+    routes, unread = rollouts(resources)
+    yield from unread
+    groups: dict[str, list[tuple[Declared, Rollout]]] = {}
+    for declared, rollout in routes:
+        if rollout.group:
+            groups.setdefault(rollout.group.casefold(), []).append((declared, rollout))
+    for together in groups.values():
+        last = newest([move for _, it in together for move in it.moves], datetime.now(UTC))
+        if last is not None and last.percent == 0:
+            continue  # taking one back never waits for the others
+        busy = {it.service: declared for declared, it in together if it.percent > 0}
+        if len(busy) > 1:
+            yield (
+                [*busy.values()][-1],
+                f"group {together[0][1].group} has several rollouts: {', '.join(sorted(busy))}",
+            )
+
+
+def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:
+    hours = options.get("leastHours", 24)
+    routes, unread = rollouts(resources)
+    yield from unread
+    rollout_by_urn = {declared.urn: rollout for declared, rollout in routes}
+
+    def check(declared: Declared) -> Iterator[Finding]:
+        rollout = rollout_by_urn[declared.urn]
+        if rollout.is_withdrawn:
+            return
+        keep = rollout.keep_previous_seconds
+        if keep is None:
+            yield f"{rollout.service} does not say how long it keeps the previous version"
+        elif keep < hours * 3600:
+            yield (
+                f"{rollout.service} keeps the previous version for {keep / 3600:g} hours; at least "
+                f"{hours:g} are asked for"
+            )
+        if declared.kind == SERVICE_KIND:  # its revisions are Knative's
+            return
+        running = by_version(resources, at(declared.props, "metadata", "namespace"))
+        for version in sorted(rollout.versions - {rollout.candidate}):
+            kept = running.get((rollout.service, version))
+            if kept is None:
+                yield f"{rollout.service} {version} is named by the route and does not run"
+            elif (
+                version == rollout.previous
+                and number(at(kept.spec, "predictor", "minReplicas"), 1) < 1
+            ):
+                yield f"{rollout.service} {version} is the previous version and may have no pod"
+
+    yield from each_of([it for it, _ in routes], check)
+
+
+POLICIES = [
+    stack_policy(
+        _TOPIC,
+        _one_candidate,
+        name="one-candidate-a-service",
+        title="One candidate a service",
+        description="A service should have at most one candidate at a time.",
+        severity=Severity.HIGH,
+        remediation="Finish the rollout of one candidate, or take it back, before another begins.",
+    ),
+    stack_policy(
+        _TOPIC,
+        _one_rollout,
+        name="one-rollout-a-group",
+        title="One rollout a group",
+        description="Services of a group should be rolled out one at a time.",
+        severity=Severity.HIGH,
+        remediation="Set all but one of the candidates to 0 until its rollout is over.",
+    ),
+    stack_policy(
+        _TOPIC,
+        _previous_kept,
+        name="previous-version-kept",
+        title="The previous version is kept",
+        description="The last stable version should go on running for a day after a promotion.",
+        severity=Severity.HIGH,
+        remediation="Set keepPrevious.for to 24h or more, and leave the previous version declared "
+        "until then.",
+        options={
+            "leastHours": {
+                "type": "number",
+                "minimum": 0,
+                "default": 24,
+                "description": "shortest time that it is kept, hours",
+            }
+        },
+    ),
+]
