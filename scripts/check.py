@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,8 +44,11 @@ def check(
     push_reverts: Annotated[
         bool, typer.Option("--push-reverts", help="Push a revert straight to that branch.")
     ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(help="Write a page with plots of what was decided on.")
+    ] = None,
     evidence_url: Annotated[
-        str | None, typer.Option(help="A page with plots, for their text.")
+        str | None, typer.Option(help="Where that page is, for the text of a pull request.")
     ] = None,
     watch: Annotated[
         float | None,
@@ -98,6 +102,7 @@ def check(
         commit=commit,
         up=up,
         pull_requests=PullRequests(base, push_reverts, evidence_url) if pull_request else None,
+        plots=plots,
     )
     if watch is not None:
         rounds.repeat(watch, *((_json_line, _json_error) if as_json else (_lines, _error)))

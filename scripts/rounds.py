@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from local.home import Home
@@ -14,6 +15,7 @@ from models.errors import GitError, ModelrampError, StackFileError
 from models.rollout import Rollout
 from models.stack import Cluster, Stack, load_stack, parse_stack
 from rollout import history
+from rollout.collect import Metrics
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence_page import commit_message
 from rollout.extends import extends
@@ -57,6 +59,7 @@ class Rounds:
         commit: a commit for each edit.
         up: run `pulumi up` after an edit.
         pull_requests: propose moves of the base branch's file, and edit nothing here.
+        plots: a page to write, with plots of what was decided on.
     """
 
     home: Home
@@ -67,6 +70,7 @@ class Rounds:
     commit: bool
     up: bool
     pull_requests: PullRequests | None
+    plots: Path | None
 
     def run(self, show: Show, *, up_is_due: bool = False) -> None:
         """Does one round.
@@ -94,6 +98,7 @@ class Rounds:
                 if repository and outcome.edit:
                     log = history.history_path(self.file, self.stack, outcome.service)
                     repository.commit([self.file, log], commit_message(outcome))
+            self._draw(outcomes, declared)
         finally:
             show(outcomes)
             if not self.dry_run:
@@ -122,6 +127,7 @@ class Rounds:
             return list(self._decide(file, load_stack(file).cluster, dry_run=True))
 
         outcomes, proposed = proposal.make(dry_run)
+        self._draw(outcomes, load_stack(self.file))
         show(outcomes)
         for it in proposed:
             where = f"{it.what} {it.url or f'to {proposal.base}'}"
@@ -130,14 +136,28 @@ class Rounds:
         still = [outcome for outcome in outcomes if not outcome.edit]
         tell(self.home, self.stack, load_stack(self.file), still)
 
-    def _decide(self, file: Path, cluster: Cluster, *, dry_run: bool) -> Iterator[Outcome]:
-        """Runs drift-check on a stack file, by the metrics and the gateway of its cluster."""
+    def _draw(self, outcomes: Sequence[Outcome], declared: Stack) -> None:
+        """Writes the page of plots, if one is wanted."""
+        if self.plots is None:
+            return
+        from rollout.plots_page import plots_page  # noqa: PLC0415  it imports matplotlib
+
+        metrics, now = self._metrics(declared.cluster), datetime.now(UTC)
+        page = plots_page(outcomes, declared, self.stack, metrics, now)
+        self.plots.parent.mkdir(parents=True, exist_ok=True)
+        self.plots.write_text(page, encoding="utf-8")
+
+    def _metrics(self, cluster: Cluster) -> Metrics:
         from rollout.prometheus import Prometheus  # noqa: PLC0415  its client imports pandas
 
+        return Prometheus(prometheus_url(self.home, cluster), cluster.prometheus_access)
+
+    def _decide(self, file: Path, cluster: Cluster, *, dry_run: bool) -> Iterator[Outcome]:
+        """Runs drift-check on a stack file, by the metrics and the gateway of its cluster."""
         return drift_check(
             file,
             self.stack,
-            Prometheus(prometheus_url(self.home, cluster), cluster.prometheus_access),
+            self._metrics(cluster),
             only=self.only,
             dry_run=dry_run,
             gateway_url=gateway_url(self.home, cluster),

@@ -26,6 +26,7 @@ from rollout import history, report
 from rollout.declare import reset_service, start_rollout
 from rollout.drift_check import Outcome, drift_check
 from rollout.evidence import evidence
+from rollout.grid import even_grid
 from rollout.plan import is_over
 from rollout.prometheus import Prometheus
 from rollout.stack_file import stack_path
@@ -47,6 +48,8 @@ GIVE_UP_SECONDS = 300.0
 CALM_SECONDS = 6.0
 """Traffic goes on a little after the last move, so that the report shows what it did."""
 TRAIN_TIMEOUT_SECONDS = 300
+PLOTTED_SECONDS = 2.0
+"""Width of an interval in the report."""
 
 
 @dataclass
@@ -275,7 +278,13 @@ def _write_report(
     stack = load_stack(file)
     service = stack.services[SERVICE]
     timeline = report.read_timeline(
-        SERVICE, service, stack.cluster.namespace, metrics, start=start, end=end
+        SERVICE,
+        service,
+        list(service.versions),
+        stack.cluster.namespace,
+        metrics,
+        start=start,
+        grid=even_grid(start, end, PLOTTED_SECONDS),
     )
     drawn = report.figure(timeline, story.checks, service, start)
     content = {
@@ -295,10 +304,11 @@ def _write_report(
             row for _, outcome in story.checks if outcome.edit for row in evidence(outcome)
         ],
         "next": _next(target),
+        "plot": report.svg(drawn),
     }
     folder = target.home.path
     page, picture = folder / "report.html", folder / "report.png"
-    write_text(page, report.render(content, drawn))
+    write_text(page, report.page("report.html.j2", **content))
     drawn.savefig(picture, dpi=110)
     return [page, picture]
 

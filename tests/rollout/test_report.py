@@ -10,6 +10,7 @@ from models.stack import parse_stack
 from rollout import report
 from rollout.drift_check import drift_check
 from rollout.evidence import evidence
+from rollout.grid import even_grid
 from tests.rollout.test_collect import FIRST_MOVE, Recorded
 from tests.rollout.test_drift_check import NOW, Harmful
 from tests.stacks import LOCAL
@@ -23,9 +24,21 @@ def outcome_of(tmp_path: Path):
     return next(drift_check(file, "local", Harmful(), dry_run=True, clock=lambda: NOW))
 
 
+def timeline_until(end):
+    return report.read_timeline(
+        "fraud",
+        FRAUD,
+        ["1.4.0", "1.5.0"],
+        "models",
+        Recorded(),
+        start=FIRST_MOVE,
+        grid=even_grid(FIRST_MOVE, end, 2),
+    )
+
+
 def test_a_timeline_has_shares_of_each_version():
     end = FIRST_MOVE + timedelta(seconds=240)
-    timeline = report.read_timeline("fraud", FRAUD, "models", Recorded(), start=FIRST_MOVE, end=end)
+    timeline = timeline_until(end)
     assert set(timeline.percent) == {"1.4.0", "1.5.0"}
     np.testing.assert_allclose(timeline.shares["latency"]["1.4.0"][0], 1 / 990)
     np.testing.assert_allclose(timeline.predictions["1.5.0"]["yes"], 0.2)
@@ -43,7 +56,7 @@ def test_evidence_says_what_a_verdict_stood_on(tmp_path: Path):
 def test_the_report_escapes_what_it_did_not_write(tmp_path: Path):
     outcome = outcome_of(tmp_path)
     end = FIRST_MOVE + timedelta(seconds=240)
-    timeline = report.read_timeline("fraud", FRAUD, "models", Recorded(), start=FIRST_MOVE, end=end)
+    timeline = timeline_until(end)
     move = {
         "time": "2026-11-23T10:00:00",
         "candidate": "1.5.0",
@@ -52,21 +65,20 @@ def test_the_report_escapes_what_it_did_not_write(tmp_path: Path):
         "verdict": "revert",
         "reason": "<script>alert(1)</script>",
     }
-    page = report.render(
-        {
-            "service": "fraud",
-            "versions": ["1.4.0", "1.5.0"],
-            "summary": "what happened",
-            "sent": 1000,
-            "lost": 0,
-            "failed": 3,
-            "alpha": 0.01,
-            "beta": 0.05,
-            "moves": [move],
-            "evidence": evidence(outcome),
-            "next": [],
-        },
-        report.figure(timeline, [(NOW, outcome)], FRAUD, FIRST_MOVE),
+    page = report.page(
+        "report.html.j2",
+        service="fraud",
+        versions=["1.4.0", "1.5.0"],
+        summary="what happened",
+        sent=1000,
+        lost=0,
+        failed=3,
+        alpha=0.01,
+        beta=0.05,
+        moves=[move],
+        evidence=evidence(outcome),
+        next=[],
+        plot=report.svg(report.figure(timeline, [(NOW, outcome)], FRAUD, FIRST_MOVE)),
     )
     assert "<svg" in page
     assert "<script>" not in page
