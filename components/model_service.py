@@ -112,6 +112,9 @@ class ModelServiceArgs(TypedDict):
     previous: NotRequired[str]
     """The last stable version."""
 
+    previousUntil: NotRequired[str]
+    """When it may go, RFC 3339."""
+
     risk: str
     """low, medium or high."""
 
@@ -344,6 +347,7 @@ def _facts(name: str, args: ModelServiceArgs) -> dict[str, str]:
         "stable": args["stable"],
         "candidate": args.get("candidate"),
         "previous": args.get("previous"),
+        "previous-until": args.get("previousUntil"),
         "risk": args["risk"],
         "strategy": args["strategy"]["kind"],
         # Hosts of other languages hand integers over as floats.

@@ -74,6 +74,7 @@ def model_service_args(
         args["candidate"] = rollout.candidate
     if rollout.previous:
         args["previous"] = rollout.previous.version
+        args["previousUntil"] = rollout.previous.until.isoformat()
     if cluster.rule_interval_seconds:
         args["ruleInterval"] = format_duration(cluster.rule_interval_seconds)
     return args
