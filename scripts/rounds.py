@@ -22,6 +22,7 @@ from rollout.extends import extends
 from rollout.forge import forge_of
 from rollout.git import Repository
 from rollout.proposal import Proposal
+from rollout.requests import Requests
 from scripts.endpoints import gateway_url, prometheus_url
 from scripts.notify import tell
 from scripts.pulumi_cli import Pulumi
@@ -111,16 +112,9 @@ class Rounds:
             follow_move(self.home, self.file, self.stack)
 
     def _propose(self, wanted: PullRequests, show: Show) -> None:
-        repository = Repository.of(self.file.parent)
-        forge = forge_of(os.environ, repository.run("remote", "get-url", "origin"))
+        requests = requests_of(self.file, wanted.base)
         proposal = Proposal(
-            repository=repository,
-            file=self.file,
-            stack=self.stack,
-            forge=forge,
-            base=wanted.base or repository.default_branch(),
-            push_reverts=wanted.push_reverts,
-            evidence_url=wanted.evidence_url,
+            requests, self.file, self.stack, wanted.push_reverts, wanted.evidence_url
         )
 
         def dry_run(file: Path) -> list[Outcome]:
@@ -130,7 +124,7 @@ class Rounds:
         self._draw(outcomes, load_stack(self.file))
         show(outcomes)
         for it in proposed:
-            where = f"{it.what} {it.url or f'to {proposal.base}'}"
+            where = f"{it.what} {it.url or f'to {requests.base}'}"
             ERRORS.print(f"{it.service}: {where}", highlight=False, soft_wrap=True)
         # Of a move people hear by its request.
         still = [outcome for outcome in outcomes if not outcome.edit]
@@ -191,6 +185,22 @@ class Rounds:
             else:
                 up_is_due = False
             stop.wait(seconds)
+
+
+def requests_of(file: Path, base: str | None) -> Requests:
+    """Returns where requests of a stack file are opened.
+
+    Args:
+        file: the stack file.
+        base: the branch they go to; the remote's default one if None.
+
+    Raises:
+        ConfigError: there is no token, or nobody knows whose it would be.
+        GitError: there is no remote `origin`, or it does not answer.
+    """
+    repository = Repository.of(file.parent)
+    forge = forge_of(os.environ, repository.run("remote", "get-url", "origin"))
+    return Requests(repository, forge, base or repository.default_branch())
 
 
 def check_goes_on(file: Path) -> None:

@@ -21,6 +21,7 @@ from rollout.evidence_page import body
 from rollout.forge import forge_of
 from rollout.git import Repository
 from rollout.proposal import Proposal
+from rollout.requests import Requests
 from tests.rollout.test_collect import Recorded
 from tests.rollout.test_drift_check import NOW, Broken, Harmful
 from tests.rollout.test_git import git, tree  # noqa: F401
@@ -145,7 +146,8 @@ def file(tree: Path) -> Path:  # noqa: F811
 
 def proposal(file: Path, server: Server, kind: str = "github", **options: Any) -> Proposal:
     found = forge_of(environment(server, kind), "x")
-    return Proposal(Repository(file.parent), file, "local", found, "main", **options)
+    requests = Requests(Repository(file.parent), found, "main")
+    return Proposal(requests, file, "local", **options)
 
 
 def make(file: Path, server: Server, metrics: Recorded, kind: str = "github", **options: Any):
