@@ -16,6 +16,7 @@ from rules.route import PREFIX, SERVICE_KIND
 _TOPIC = "artifacts"
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SERVING = frozenset({SERVICE_KIND, "llminferenceservice", "trainedmodel"})
 _ARGUMENT = "--digest="
 _VARIABLE = "MODEL_DIGEST"
 _STORAGE_VARIABLE = "STORAGE_URI"
@@ -50,8 +51,6 @@ def _pinned(where: str, image: str) -> Iterator[Finding]:
 
 
 def _models(declared: Declared, _: Options) -> Iterator[Finding]:
-    if declared.kind not in (SERVICE_KIND, "llminferenceservice", "trainedmodel"):
-        return
     addresses = [*_addresses(declared)]
     yield from (uri for _, uri in addresses if isinstance(uri, NotKnown))
     known = [(where, uri) for where, uri in addresses if isinstance(uri, str)]
@@ -84,6 +83,8 @@ def _says_digest(container: Container) -> bool:
 
 def _addresses(declared: Declared) -> Iterator[tuple[str, Any]]:
     """Yields where a model lies: path and URI, `NotKnown` for one that is unknown."""
+    if declared.kind not in _SERVING:
+        return
     for key, value in members(declared.props):
         if key == "spec":
             yield from _addresses_within(value, key, key)

@@ -22,6 +22,9 @@ _MODELS = frozenset(
 )
 """Keys of an InferenceService's component that hold a container."""
 
+_WITHOUT_PODS = frozenset({"prometheusrule", "configmap", "secret"})
+"""Large, and certainly without: they would take most of the time."""
+
 _LISTS = ("containers", "initContainers", "ephemeralContainers")
 _NOT_DECLARED = frozenset({"status", "metadata", "data", "stringData"})
 _HOLDERS = frozenset(
@@ -57,7 +60,7 @@ def containers(declared: Declared) -> Iterator[Container | NotKnown]:
 
     A patch counts as if it were whole: what it leaves out is not set.
     """
-    if not declared.kind:
+    if not declared.kind or declared.kind in _WITHOUT_PODS:
         return
     for key, value in members(declared.props):
         if key not in _NOT_DECLARED and not key.startswith("__"):

@@ -89,7 +89,7 @@ def resource_policy(
         if _is_exempt(declared, options):
             return
         findings = each([declared], lambda it: _sound(rule(it, options)))
-        _tell(((declared, it) for it in findings), lambda text, _: report(text, None))
+        _tell(((None, it) for it in findings), report)
 
     return ResourceValidationPolicy(validate=validate, **_told(topic, details))
 

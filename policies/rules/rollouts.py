@@ -21,7 +21,10 @@ Found = Iterator[tuple[Declared | None, Finding]]
 def rollouts(
     resources: Sequence[Declared],
 ) -> tuple[list[tuple[Declared, Rollout]], list[tuple[Declared, Finding]]]:
-    """Returns the routes with their rollouts, and those whose annotations cannot be read."""
+    """Returns the routes with their rollouts, and those whose annotations cannot be read.
+
+    That they cannot be is a violation of the rules about one route, and no second one here.
+    """
     found: list[tuple[Declared, Rollout]] = []
     unread: list[tuple[Declared, Finding]] = []
     for declared in resources:
@@ -30,7 +33,7 @@ def rollouts(
         except UnknownValueError as unknown:
             unread.append((declared, NotKnown(unknown.message)))
         except ValueError as error:
-            unread.append((declared, f"could not be checked: {error}"))
+            unread.append((declared, NotKnown(str(error))))
         else:
             if rollout is not None:
                 found.append((declared, rollout))

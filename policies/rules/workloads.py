@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pulumi_policy import Severity
@@ -115,14 +115,18 @@ def _replicated(
 ) -> Iterator[tuple[Declared | None, Finding]]:
     least, risks = options.get("atLeast", 2), options.get("risks", list(RISKS))
     from_percent = options.get("candidateFromPercent", 50)
-    by_service = {
-        (at(declared.props, "metadata", "namespace"), rollout.service): rollout
+    by_version = {
+        (at(declared.props, "metadata", "namespace"), rollout.service, version): rollout
         for declared, rollout in rollouts(resources)[0]
+        for version in (*rollout.versions, None)
     }
 
     def check(declared: Declared) -> Iterator[Finding]:
         if declared.kind == SERVICE_KIND:
-            rollout = _rollout_around(declared, by_service)
+            service = declared.labels.get("model-service") or declared.object_name
+            version = declared.labels.get("model-version")
+            namespace = at(declared.props, "metadata", "namespace")
+            rollout = by_version.get((namespace, service, version))
             if rollout and not _carries(declared, rollout, from_percent, risks):
                 return
             for name in _COMPONENTS:
@@ -130,7 +134,7 @@ def _replicated(
                     yield from _too_few(name, component.get("minReplicas"), least)
         elif declared.kind == "llminferenceservice":
             yield from _too_few("it", declared.spec.get("replicas"), least)
-        elif declared.kind in _REPLICATED and not _owned(declared):
+        elif declared.kind in _REPLICATED:
             replicas = _least_of_autoscaler(declared, resources)
             if replicas is None:
                 replicas = declared.spec.get("replicas")
@@ -138,15 +142,6 @@ def _replicated(
                 yield from _too_few("it", replicas, least)
 
     yield from each_of(resources, check)
-
-
-def _rollout_around(
-    declared: Declared, by_service: Mapping[tuple[Any, str], Rollout]
-) -> Rollout | None:
-    service = declared.labels.get("model-service") or declared.object_name
-    rollout = by_service.get((at(declared.props, "metadata", "namespace"), str(service)))
-    version = str(declared.labels.get("model-version") or "")
-    return rollout if rollout and version in (*rollout.versions, "") else None
 
 
 def _carries(
@@ -172,14 +167,10 @@ def _least_of_autoscaler(declared: Declared, resources: Sequence[Declared]) -> A
     return None
 
 
-def _owned(declared: Declared) -> bool:
-    return bool(sequence(at(declared.props, "metadata", "ownerReferences")))
-
-
 def _too_few(what: str, declared: Any, least: float) -> Iterator[Finding]:
     replicas = number(declared, 1)  # Kubernetes's default, and KServe's
     if replicas < least:
-        yield f"{what} has at least {replicas:g} replicas; {least:g} are asked for"
+        yield f"{what} may go down to {replicas:g} replicas; at least {least:g} are asked for"
 
 
 POLICIES = [
