@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from rollout import evidence
 from rollout.drift_check import Outcome
 from rollout.edits import AddMove, Drop, Edit, Promote, Restart, is_revert
-from rollout.markdown import escaped, target
+from rollout.markdown import plain, target
 
 WIDTH = 72
 KEPT = (
@@ -79,11 +78,11 @@ def body(outcome: Outcome, stack: str, evidence_url: str | None) -> str:
     table = [
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",
-        *(f"| {' | '.join(_plain(row[key]) for key in columns)} |" for row in rows),
+        *(f"| {' | '.join(plain(row[key]) for key in columns)} |" for row in rows),
     ]
     parts = [
-        f"**{_plain(headline(outcome, outcome.edit))}**",
-        _plain(outcome.edit.why),
+        f"**{plain(headline(outcome, outcome.edit))}**",
+        plain(outcome.edit.why),
         "\n".join(table) if rows else "",
         "Differences and bounds are in points, above 0 is worse; harm is the evidence for it, and "
         "in brackets what reverts."
@@ -94,8 +93,3 @@ def body(outcome: Outcome, stack: str, evidence_url: str | None) -> str:
         KEPT,
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _plain(text: str) -> str:
-    """Returns what people named as text that mentions nobody and refers to nothing."""
-    return re.sub(r"([@#])", "\\1\u200b", escaped(text))

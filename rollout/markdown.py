@@ -20,6 +20,11 @@ def escaped(value: Any) -> str:
     return _BEGINS_A_BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", safe))
 
 
+def plain(value: object) -> str:
+    """Returns the same where people are mentioned and issues referred to: it does neither."""
+    return re.sub(r"([@#])", "\\1\u200b", escaped(value))
+
+
 def code(value: object) -> Markup:
     """Returns a value as code in a line."""
     line = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
