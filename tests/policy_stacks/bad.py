@@ -5,33 +5,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pulumi_kubernetes as kubernetes
 
 from components.model_service import ModelService
-from tests.policy_stacks.declare import (
-    ARTIFACTS,
-    BUSY,
-    CHAT,
-    DIGEST,
-    FRAUD,
-    PAYOUT,
-    POOL,
-    Resources,
-    declared,
-    edited,
-    made_by,
-    stack_file,
-)
-from tests.policy_stacks.raw import (
+from tests.policies.raw import (
     BLOCK,
     CANDIDATE,
+    DIGEST,
     GATEWAY,
     SAFE,
-    SERVING,
     STABLE,
     TLS_ONLY,
+    Resources,
     aws,
     bucket,
     container,
@@ -48,6 +35,18 @@ from tests.policy_stacks.raw import (
     template,
     watched,
     without_spec,
+)
+from tests.policy_stacks.declare import (
+    ARTIFACTS,
+    BUSY,
+    CHAT,
+    FRAUD,
+    PAYOUT,
+    POOL,
+    declared,
+    edited,
+    made_by,
+    stack_file,
 )
 
 TAGGED = "registry.example.com/tool:1.0"
@@ -582,10 +581,15 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         lambda: made_by(
             lambda: kubernetes.batch.v1.CronJob(
                 "raw",
-                spec={
-                    "schedule": "@daily",
-                    "job_template": {"spec": {"template": template(pod(container(image=TAGGED)))}},
-                },
+                spec=cast(
+                    "Any",
+                    {
+                        "schedule": "@daily",
+                        "job_template": {
+                            "spec": {"template": template(pod(container(image=TAGGED)))}
+                        },
+                    },
+                ),
             )
         ),
     ),
@@ -598,12 +602,15 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         lambda: made_by(
             lambda: kubernetes.apps.v1.StatefulSet(
                 "raw",
-                spec={
-                    "replicas": 2,
-                    "service_name": "raw",
-                    "selector": {"match_labels": {"app": "tool"}},
-                    "template": template(pod(container(image=TAGGED))),
-                },
+                spec=cast(
+                    "Any",
+                    {
+                        "replicas": 2,
+                        "service_name": "raw",
+                        "selector": {"match_labels": {"app": "tool"}},
+                        "template": template(pod(container(image=TAGGED))),
+                    },
+                ),
             )
         ),
     ),
@@ -611,7 +618,7 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         "images-by-digest",
         lambda: made_by(
             lambda: kubernetes.apps.v1.DeploymentPatch(
-                "raw", spec={"template": template(pod(container(image=TAGGED)))}
+                "raw", spec=cast("Any", {"template": template(pod(container(image=TAGGED)))})
             )
         ),
     ),

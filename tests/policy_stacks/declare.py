@@ -16,17 +16,23 @@ import pulumi
 from components.stack import declare_stack
 from models.stack import parse_stack
 from tests.components.conftest import record
+from tests.policies.raw import DIGEST, Resources
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHON = REPOSITORY / "policies" / ".venv" / "bin" / "python"
-DIGEST = "sha256:" + "a" * 64
-IMAGE = f"registry.example.com/tool@{DIGEST}"
-
-Resources = list[dict[str, Any]]
 Program = Callable[[], object]
 
 ARTIFACTS = "modelramp:artifacts: {provider: aws, bucket: acme-models}"
 POOL = "{provider: eks, instanceTypes: [g5.xlarge], min: 1, max: 4}"
+
+
+def version(service: str, number: str, figure: str) -> str:
+    """Returns the declaration of a version, whose digest is a figure, 64 times."""
+    uri = f"s3://acme-models/{service}/{figure}"
+    registry = f"models:/{service}/{figure}"
+    digest = f"sha256:{figure * 64}"
+    return f'"{number}": {{uri: "{uri}", digest: "{digest}", registry: "{registry}"}}'
+
 
 FRAUD = f"""
     fraud:
@@ -35,8 +41,8 @@ FRAUD = f"""
       group: payments
       runtime: {{kind: mlflow, replicas: 4}}
       versions:
-        "1.4.0": {{uri: "s3://acme-models/fraud/4", digest: "sha256:{"4" * 64}", registry: "models:/fraud/4"}}
-        "1.5.0": {{uri: "s3://acme-models/fraud/5", digest: "sha256:{"5" * 64}", registry: "models:/fraud/5"}}
+        {version("fraud", "1.4.0", "4")}
+        {version("fraud", "1.5.0", "5")}
       strategy: {{kind: canary, steps: [1, 5, 25, 50, 100], bake: 30m}}
       slo: {{errorRate: 0.01, latency: {{thresholdMs: 250, share: 0.99}}, accuracy: 0.9}}
       gates: {{staging: {{stack: staging}}}}
@@ -54,8 +60,8 @@ PAYOUT = f"""
       group: payments
       runtime: {{kind: xgboost, replicas: 2}}
       versions:
-        "2.0.0": {{uri: "s3://acme-models/payout/1", digest: "sha256:{"1" * 64}", registry: "models:/payout/1"}}
-        "2.1.0": {{uri: "s3://acme-models/payout/2", digest: "sha256:{"2" * 64}", registry: "models:/payout/2"}}
+        {version("payout", "2.0.0", "1")}
+        {version("payout", "2.1.0", "2")}
       strategy: {{kind: linear, increment: 25}}
       slo: {{errorRate: 0.01, latency: {{thresholdMs: 250, share: 0.99}}}}
       rollout: {{stable: "2.0.0"}}
@@ -66,7 +72,7 @@ CHAT = f"""
       risk: medium
       runtime: {{kind: vllm, replicas: 2, gpu: {{pool: a10g}}, memory: 24Gi}}
       versions:
-        "1.0.0": {{uri: "s3://acme-models/chat/1", digest: "sha256:{"c" * 64}", registry: "models:/chat/1"}}
+        {version("chat", "1.0.0", "c")}
       strategy: {{kind: blue-green}}
       slo: {{errorRate: 0.02, latency: {{thresholdMs: 10000, share: 0.95}}}}
       rollout: {{stable: "1.0.0"}}
@@ -82,8 +88,16 @@ def stack_file(*services: str, more: str = "", pools: str = "") -> str:
     """Returns a stack file for production with some services."""
     return f"""
 config:
-  modelramp:cluster: {{target: eks, namespace: models, gateway: gateway/models, prometheus: "http://p:9090", serverImage: "modelramp/server@{DIGEST}"}}
-  modelramp:aws: {{region: eu-central-1, accountId: "333333333333", eks: {{cluster: models, subnetIds: [subnet-0a1b2c3d4e5f60021]}}}}
+  modelramp:cluster:
+    target: eks
+    namespace: models
+    gateway: gateway/models
+    prometheus: http://prometheus:9090
+    serverImage: modelramp/server@{DIGEST}
+  modelramp:aws:
+    region: eu-central-1
+    accountId: "333333333333"
+    eks: {{cluster: models, subnetIds: [subnet-0a1b2c3d4e5f60021]}}
   modelramp:gpuPools: {{{pools}}}
   {more}
   modelramp:services:

@@ -9,28 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pulumi_kubernetes as kubernetes
 
 from components.model_service import ModelService
 from tests.components.test_model_service import args_of, stack_with
-from tests.policy_stacks.bad import fraud, two_in_a_group, walked, with_route
-from tests.policy_stacks.declare import (
-    ARTIFACTS,
-    CHAT,
-    FRAUD,
-    IMAGE,
-    PAYOUT,
-    POOL,
-    REPOSITORY,
-    Resources,
-    declared,
-    made_by,
-    stack_file,
-)
-from tests.policy_stacks.raw import (
+from tests.policies.raw import (
     BLOCK,
+    IMAGE,
     TLS_ONLY,
+    Resources,
     aws,
     bucket,
     container,
@@ -47,27 +36,35 @@ from tests.policy_stacks.raw import (
     template,
     watched,
 )
-
-VERSIONS = """\
-      versions:
-        "1.4.0": {uri: "s3://acme-models-prod/NAME/4", digest: "sha256:FOUR", registry: "models:/m/14"}
-      rollout: {stable: "1.4.0"}
-"""
+from tests.policy_stacks.bad import fraud, two_in_a_group, walked, with_route
+from tests.policy_stacks.declare import (
+    ARTIFACTS,
+    CHAT,
+    FRAUD,
+    PAYOUT,
+    POOL,
+    REPOSITORY,
+    declared,
+    made_by,
+    stack_file,
+    version,
+)
 
 
 def shipped() -> Resources:
     """The stack of production that ships, with a version of each service."""
     file = REPOSITORY / "stacks" / "Pulumi.prod.yaml"
-    lines = []
+    lines: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         lines.append(line)
         name = line.split("#")[0].strip().removesuffix(":")
         if name in ("fraud", "churn", "support-chat"):
-            lines.append(VERSIONS.replace("NAME", name).replace("FOUR", "4" * 64))
+            first = version(name, "1.4.0", "4").replace("acme-models", "acme-models-prod")
+            lines += ["      versions:", f"        {first}", '      rollout: {stable: "1.4.0"}']
     return declared("\n".join(lines))
 
 
-def payout(rollout: str, **changed: str) -> Resources:
+def payout(rollout: str, **changed: tuple[str, str]) -> Resources:
     text = PAYOUT.replace('rollout: {stable: "2.0.0"}', rollout)
     for old, new in changed.values():
         assert old in text
@@ -143,7 +140,7 @@ def karpenter_pool() -> Resources:
 
 
 def batch() -> Resources:
-    job = '      batch: {nightly: {input: "s3://in/a", output: "s3://out/b", schedule: "0 2 * * *"}}\n'
+    job = "      batch: {nightly: {input: s3://in/a, output: s3://out/b, schedule: '0 2 * * *'}}\n"
     return declared(stack_file(FRAUD + job))
 
 
@@ -207,16 +204,19 @@ GOOD: dict[str, Callable[[], Resources]] = {
     "a raw CronJob": lambda: made_by(
         lambda: kubernetes.batch.v1.CronJob(
             "raw",
-            spec={
-                "schedule": "@daily",
-                "job_template": {
-                    "spec": {
-                        "template": template(
-                            pod(container(readinessProbe=None, livenessProbe=None))
-                        )
-                    }
+            spec=cast(
+                "Any",
+                {
+                    "schedule": "@daily",
+                    "job_template": {
+                        "spec": {
+                            "template": template(
+                                pod(container(readinessProbe=None, livenessProbe=None))
+                            )
+                        }
+                    },
                 },
-            },
+            ),
         )
     ),
     "a patch of labels": lambda: made_by(

@@ -13,16 +13,6 @@ from tests.policy_stacks.good import GOOD, REVERTS, REVERTS_AMONG_OTHERS, write_
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="make policies/.venv/.installed")
 
-ABOUT_ROLLOUTS = frozenset(
-    {
-        *("high-risk-first-step", "all-at-once-low-risk", "route-keeps-to-its-moves"),
-        *("one-candidate-a-service", "one-rollout-a-group", "previous-version-kept"),
-        *("service-has-an-owner", "model-card-present", "staging-evidence-present"),
-        *("stable-by-a-rollout", "alerts-for-every-service", "at-least-two-replicas"),
-    }
-)
-"""The policies that read a rollout."""
-
 Findings = list[dict[str, Any]]
 
 
@@ -70,11 +60,3 @@ def test_a_revert_passes_every_rule(name, judged):
 def test_a_revert_does_not_wait_for_others(name, judged):
     refused_by = {it["policy"] for it in judged[f"revert: {name}"] if not it["advice"]}
     assert "one-rollout-a-group" not in refused_by
-
-
-def test_what_is_bad_is_bad_in_one_way(judged):
-    """A stack that broke several rules would not show that the one it is for was found."""
-    several = {
-        name: {it["policy"] for it in judged[f"bad: {name}"] if not it["advice"]} for name in BAD
-    }
-    print({name: it for name, it in several.items() if len(it) > 1})  # noqa: T201

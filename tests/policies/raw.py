@@ -8,7 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.policy_stacks.declare import DIGEST, IMAGE, Resources
+DIGEST = "sha256:" + "a" * 64
+IMAGE = f"registry.example.com/tool@{DIGEST}"
+
+Resources = list[dict[str, Any]]
 
 SERVING = "serving.kserve.io/v1beta1"
 GATEWAY = "gateway.networking.k8s.io/v1"
