@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,11 +15,14 @@ from local.home import Home
 from models.errors import MetricsError
 from models.stack import load_stack
 from rollout.deploy import Deployment, entry_of, evidence_of, prepare, start
+from rollout.deploy_request import request_deployment
 from rollout.forecast import read_traffic, rollout_seconds
 from rollout.judge.sentences import span
+from rollout.requests import Put
 from rollout.stack_file import stack_path
 from scripts.endpoints import prometheus_url
 from scripts.registry import follow_move, registry_of, warn
+from scripts.rounds import requests_of
 from scripts.screen import CONSOLE
 
 REFUSED = 1
@@ -39,6 +43,16 @@ def deploy(
         typer.Option(metavar="REASON", help="Pass failed gates, where policy allows; logged."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, write nothing.")] = False,
+    pull_request: Annotated[
+        bool,
+        typer.Option(
+            "--pull-request", help="Open a pull request with the edit, edit nothing here."
+        ),
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Branch that it goes to.", show_default="the remote's default branch"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a registered model version the candidate of a service, if it passes all its gates.
@@ -52,31 +66,51 @@ def deploy(
     is on unless `risk: high`. A digest that differs from what was registered, a digest that was
     taken back before, and the rule of semantic versions cannot be forced.
 
+    With --pull-request the file of the freshly fetched base branch is taken, and the edit goes into
+    the branch modelramp-deploy/<stack>/<service>, with lineage and gates in the text of its
+    request. GITHUB_TOKEN or GITLAB_TOKEN has to be set.
+
     Exit code 0 if it was written (or would be), 1 if a gate failed or the use is wrong.
 
     Example: modelramp deploy fraud 1.5.0 --stack staging --dry-run
     """
+    if base and not pull_request:
+        raise typer.BadParameter("--base is about a --pull-request")
+    if dry_run and pull_request:
+        raise typer.BadParameter("--dry-run opens no --pull-request")
     home, now = Home.find(), datetime.now(UTC)
     file = stack_path(home.root, stack)
-    tracking_uri = registry_of(home, load_stack(file).cluster)
-    deployment = prepare(
-        file,
-        stack,
-        service,
-        version,
-        tracking_uri=tracking_uri,
-        model=model or service,
-        now=now,
-        reason=force,
-    )
-    seconds = _seconds(home, deployment, now)
-    if deployment.is_allowed and not dry_run:
-        start(deployment, now)
-        follow_move(home, file, stack)
-    if as_json:
-        typer.echo(json.dumps(_as_json(deployment, seconds, dry_run=dry_run), indent=2))
+
+    def prepared(file: Path) -> Deployment:
+        return prepare(
+            file,
+            stack,
+            service,
+            version,
+            tracking_uri=registry_of(home, load_stack(file).cluster),
+            model=model or service,
+            now=now,
+            reason=force,
+        )
+
+    put: Put | None = None
+    if pull_request:
+        requests = requests_of(file, base)
+        with requests.checkout() as checkout:
+            deployment = prepared(checkout.path(file))
+            if deployment.is_allowed:
+                put = request_deployment(deployment, checkout, requests, now)
     else:
-        _show(deployment, seconds, dry_run=dry_run)
+        deployment = prepared(file)
+        if deployment.is_allowed and not dry_run:
+            start(deployment, now)
+            follow_move(home, file, stack)
+    seconds, is_written = _seconds(home, deployment, now), deployment.is_allowed and not dry_run
+    if as_json:
+        told = {**_as_json(deployment, seconds), "written": is_written, "url": put and put.url}
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _show(deployment, seconds, _next(deployment, put, is_written=is_written))
         if force and not deployment.is_allowed:
             warn("--force does not pass what is failed here; see modelramp deploy --help")
     if not deployment.is_allowed:
@@ -98,7 +132,7 @@ def _seconds(home: Home, deployment: Deployment, now: datetime) -> float | None:
     return rollout_seconds(service, traffic) if traffic else None
 
 
-def _show(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> None:
+def _show(deployment: Deployment, seconds: float | None, following: str) -> None:
     registered = deployment.registered
     known = Table(box=None, pad_edge=False, show_header=False)
     known.add_column()
@@ -120,15 +154,17 @@ def _show(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> No
         gates.add_row(escape(gate.name), state, escape(gate.says))
     CONSOLE.print(known)
     CONSOLE.print(gates)
-    CONSOLE.print(f"\n{escape(_next(deployment, dry_run=dry_run))}", highlight=False)
+    CONSOLE.print(f"\n{escape(following)}", highlight=False, soft_wrap=True)
 
 
-def _next(deployment: Deployment, *, dry_run: bool) -> str:
+def _next(deployment: Deployment, put: Put | None, *, is_written: bool) -> str:
     which, stack = f"{deployment.service} {deployment.version}", deployment.stack
     if not deployment.is_allowed:
         failed = [gate.name for gate in deployment.gates if gate.state == "failed"]
         return f"{which} was not deployed, nothing was written; failed: {', '.join(failed)}"
-    if dry_run:
+    if put:
+        return f"{which} begins at {deployment.to_percent}% once this is merged: {put.url}"
+    if not is_written:
         return f"{which} would begin at {deployment.to_percent}%; nothing was written"
     return (
         f"{which} begins at {deployment.to_percent}%; review and commit it, then: "
@@ -136,13 +172,12 @@ def _next(deployment: Deployment, *, dry_run: bool) -> str:
     )
 
 
-def _as_json(deployment: Deployment, seconds: float | None, *, dry_run: bool) -> dict[str, object]:
+def _as_json(deployment: Deployment, seconds: float | None) -> dict[str, object]:
     return {
         "service": deployment.service,
         "version": deployment.version,
         "stack": deployment.stack,
         "allowed": deployment.is_allowed,
-        "written": deployment.is_allowed and not dry_run,
         "toPercent": deployment.to_percent,
         "entry": entry_of(deployment.registered),
         "secondsAtTodaysTraffic": seconds,

@@ -27,8 +27,11 @@ from models.stack import load_stack
 from rollout import history
 from rollout.deploy import prepare
 from rollout.deploy import start as begin
+from rollout.git import Repository
 from rollout.registry_follow import follow, follow_quietly
 from scripts.main import _app
+from tests.rollout.test_git import git
+from tests.rollout.test_proposal import Server, environment, server  # noqa: F401
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
 
@@ -374,3 +377,36 @@ def test_a_registry_that_is_down_only_warns(place: Place):
     follow_quietly(place.prod, "prod", "http://127.0.0.1:9", datetime.now(UTC), warned.append)
     assert len(warned) == 1
     assert "modelramp registry sync" in warned[0]
+
+
+def test_a_deployment_as_a_pull_request(place: Place, server: Server, monkeypatch):  # noqa: F811
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    root = place.root
+    place.prod.write_text(PROD.format(url=place.url))
+    place.deploy("1.0.0", "--stack", "prod", "--force", "as the first one")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "init", "-q", "--bare", "-b", "main", "remote.git")
+    git(root, "remote", "add", "origin", str(root / "remote.git"))
+    Repository(root).commit([root / "Pulumi.yaml", root / "stacks"], "as it is")
+    git(root, "push", "-q", "-u", "origin", "main")
+    before = place.prod.read_bytes()
+
+    told = place.deploy("2.0.0", "--stack", "prod", "--pull-request", expect=1)
+    assert told["url"] is None
+    assert not server.requests
+    told = place.deploy("2.0.0", "--stack", "prod", "--pull-request", "--force", "a drill")
+    (request,) = server.open
+    assert told["url"] == request["html_url"]
+    assert request["title"] == "prod: biopsy: candidate 2.0.0 begins at 5%"
+    assert "| staging | forced |" in request["body"]
+    assert place.prod.read_bytes() == before
+    git(root, "fetch", "-q", "origin", "modelramp-deploy/prod/biopsy")
+    changed = git(root, "diff", "--name-only", "main", "FETCH_HEAD")
+    assert changed.split() == ["stacks/Pulumi.prod.yaml", "stacks/history/prod/biopsy.jsonl"]
+    assert 'candidate: "2.0.0"' in git(root, "show", "FETCH_HEAD:stacks/Pulumi.prod.yaml")
+
+    # Typed twice, there is one request still.
+    again = place.deploy("2.0.0", "--stack", "prod", "--pull-request", "--force", "a drill")
+    assert again["url"] == told["url"]
+    assert len(server.requests) == 1
