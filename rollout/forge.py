@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +19,8 @@ ATTEMPTS = 3
 """Of a read."""
 
 _SERVER_ERROR = 500
-_REFUSED = (401, 403, 404)
+_FORBIDDEN = 403
+_REFUSED = (401, _FORBIDDEN, 404)
 _THERE_ALREADY = (409, 422)
 _REMOTE = re.compile(r"^(?:\w+://)?(?:[^@/]+@)?([^/:]+)(?::\d+(?=/))?[/:](.+?)(?:\.git)?/?$")
 
@@ -30,6 +31,10 @@ class UnsureError(GitError):
 
 class ThereAlreadyError(GitError):
     """What was to be made is there."""
+
+
+class ForbiddenError(GitError):
+    """The token may not do it, such as that of a pull request from a fork."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,21 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Comment:
+    """A comment on a request.
+
+    Attributes:
+        id: by which it is changed.
+        body: its text.
+        by_bot: whether a program wrote it; GitLab does not tell.
+    """
+
+    id: int
+    body: str
+    by_bot: bool
+
+
+@dataclass(frozen=True)
 class Dialect:
     """What differs between the two.
 
@@ -66,6 +86,7 @@ class Dialect:
         close: what closes one.
         update: method of a change.
         comments: path of a request's comments, below the repository's.
+        comment: path of one of them, by the request and the comment.
     """
 
     name: str
@@ -80,6 +101,7 @@ class Dialect:
     close: Mapping[str, str]
     update: str
     comments: str
+    comment: str
 
 
 GITHUB = Dialect(
@@ -95,6 +117,7 @@ GITHUB = Dialect(
     close={"state": "closed"},
     update="PATCH",
     comments="issues/{}/comments",
+    comment="issues/comments/{1}",
 )
 GITLAB = Dialect(
     name="GitLab",
@@ -109,6 +132,7 @@ GITLAB = Dialect(
     close={"state_event": "close"},
     update="PUT",
     comments="merge_requests/{}/notes",
+    comment="merge_requests/{0}/notes/{1}",
 )
 
 
@@ -131,15 +155,8 @@ class Forge:
     def find(self, branch: str) -> list[Request]:
         """Returns the open requests of a branch, of all pages."""
         head = f"{self._owner}:{branch}" if self._owner else branch
-        asked = {"state": self._dialect.opened, self._dialect.source: head, "per_page": "100"}
-        page: httpx.URL | None = self._url.join(self._dialect.requests).copy_merge_params(asked)
-        found: list[Request] = []
-        while page:
-            answer = self._read(page)
-            found += [self._request(it) for it in answer.json()]
-            following = answer.links.get("next", {}).get("url")
-            page = httpx.URL(following) if following else None
-        return found
+        asked = {"state": self._dialect.opened, self._dialect.source: head}
+        return [self._request(it) for it in self._all(self._dialect.requests, asked)]
 
     def create(self, branch: str, base: str, title: str, body: str) -> Request:
         """Opens a request, of which there is none.
@@ -163,6 +180,38 @@ class Forge:
         self._write("POST", self._dialect.comments.format(request.number), {"body": why})
         path = f"{self._dialect.requests}/{request.number}"
         self._write(self._dialect.update, path, self._dialect.close)
+
+    def comments(self, number: int) -> list[Comment]:
+        """Returns the comments on a request, of all pages, oldest first."""
+        found = self._all(self._dialect.comments.format(number), {"sort": "asc"})
+        return [
+            Comment(it["id"], it["body"] or "", (it.get("user") or {}).get("type") == "Bot")
+            for it in found
+        ]
+
+    def comment(self, number: int, body: str) -> None:
+        """Comments on a request.
+
+        Raises:
+            ForbiddenError: the token may not.
+            UnsureError: it may be there.
+        """
+        self._write("POST", self._dialect.comments.format(number), {"body": body})
+
+    def change_comment(self, number: int, comment: Comment, body: str) -> None:
+        """Gives a comment another text."""
+        path = self._dialect.comment.format(number, comment.id)
+        self._write(self._dialect.update, path, {"body": body})
+
+    def _all(self, path: str, asked: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+        """Yields what is on all pages."""
+        first = self._url.join(path).copy_merge_params({**asked, "per_page": "100"})
+        page: httpx.URL | None = first
+        while page:
+            answer = self._read(page)
+            yield from answer.json()
+            following = answer.links.get("next", {}).get("url")
+            page = httpx.URL(following) if following else None
 
     def _request(self, content: Mapping[str, Any]) -> Request:
         dialect = self._dialect
@@ -201,7 +250,8 @@ class Forge:
         if answer.status_code >= _SERVER_ERROR:
             raise UnsureError(what)
         if answer.status_code in _REFUSED:
-            raise GitError(f"{what}\nthe token needs {self._dialect.rights}")
+            refused = ForbiddenError if answer.status_code == _FORBIDDEN else GitError
+            raise refused(f"{what}\nthe token needs {self._dialect.rights}")
         if answer.status_code in _THERE_ALREADY and method == "POST":
             raise ThereAlreadyError(what)
         if not answer.is_success:

@@ -22,6 +22,8 @@ def escaped(value: Any) -> str:
 
 def plain(value: object) -> str:
     """Returns the same where people are mentioned and issues referred to: it does neither."""
+    if isinstance(value, Markup):
+        return value
     return re.sub(r"([@#])", "\\1\u200b", escaped(value))
 
 
