@@ -5,7 +5,7 @@ Pure functions of a stack and of prices. What has no price is unknown (None), ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from models.errors import ConfigError, Problem
@@ -88,14 +88,13 @@ def stack_cost(stack: Stack, prices: Prices, dollar: float | None = None) -> Sta
         ConfigError: the stack's currency is another one, and the dollar's price is not given.
     """
     uses = {name: uses_of(stack.services, name, it) for name, it in stack.gpu_pools.items()}
-    currency = stack.cost.currency if stack.cost else "USD"
-    rate = _rate(currency, dollar, stack.gpu_pools.values())
+    rate = dollar_rate(stack, dollar)
     pools = {
-        name: _pool_cost(stack, name, pool, uses[name], prices, rate)
+        name: pool_cost(stack, name, pool, uses[name], prices, rate)
         for name, pool in stack.gpu_pools.items()
     }
     return StackCost(
-        currency,
+        stack.cost.currency if stack.cost else "USD",
         stack.cost.monthly_budget if stack.cost else None,
         tuple(pools.values()),
         tuple(
@@ -107,9 +106,19 @@ def stack_cost(stack: Stack, prices: Prices, dollar: float | None = None) -> Sta
     )
 
 
-def _pool_cost(
+def pool_cost(
     stack: Stack, name: str, pool: GpuPool, uses: Mapping[str, Use], prices: Prices, rate: float
 ) -> PoolCost:
+    """Returns what a pool costs a month.
+
+    Args:
+        stack: that it belongs to.
+        name: of the pool.
+        pool: as declared.
+        uses: of the pool, by service.
+        prices: in dollars.
+        rate: what a dollar costs in the stack's currency.
+    """
     region = stack.aws.region if stack.aws else ""
     match pool:
         case ExistingPool():
@@ -120,6 +129,18 @@ def _pool_cost(
         case KarpenterPool():
             found = karpenter_cost(name, pool, uses, prices, region)
     return replace(found, cost=found.cost.times(rate))
+
+
+def dollar_rate(stack: Stack, dollar: float | None) -> float:
+    """Returns what a dollar costs in a stack's currency; see `stack_cost`."""
+    currency = stack.cost.currency if stack.cost else "USD"
+    bought = all(isinstance(it, ExistingPool) for it in stack.gpu_pools.values())
+    if currency == "USD" or bought:
+        return 1.0
+    if dollar is None:
+        what = f"prices are in dollars: say by --dollar what one costs in {currency}"
+        raise ConfigError([Problem("modelramp:cost.currency", what)])
+    return dollar
 
 
 def _service_cost(name: str, pool: PoolCost, use: Use) -> ServiceCost:
@@ -134,12 +155,3 @@ def _share(cost: float | None, of: float | None, own: float) -> float | None:
     if own == 0:
         return 0.0
     return None if cost is None or not of else cost * own / of
-
-
-def _rate(currency: str, dollar: float | None, pools: Iterable[GpuPool]) -> float:
-    if currency == "USD" or all(isinstance(it, ExistingPool) for it in pools):
-        return 1.0
-    if dollar is None:
-        what = f"prices are in dollars: say by --dollar what one costs in {currency}"
-        raise ConfigError([Problem("modelramp:cost.currency", what)])
-    return dollar

@@ -57,8 +57,8 @@ def _use(name: str, service: Service, gpus: float) -> Use:
             2 * highest + previous,
         ),
         gpus,
-        _quantity(runtime.cpu),
-        _quantity(runtime.memory) / 2**30,
+        quantity(runtime.cpu),
+        quantity(runtime.memory) / 2**30,
     )
 
 
@@ -76,7 +76,7 @@ def _roles(service: Service) -> dict[str, str]:
     return roles
 
 
-def _quantity(text: str) -> float:
-    """Reads a Kubernetes quantity."""
+def quantity(text: str) -> float:
+    """Reads a Kubernetes quantity, such as `500m` or `24Gi`."""
     number = text.rstrip("kKMGTim")
     return float(number) * _UNITS[text[len(number) :]]

@@ -15,12 +15,15 @@ from scripts.doctor import doctor
 from scripts.history import history
 from scripts.judge import judge
 from scripts.local import local
+from scripts.preview_comment import preview_comment
+from scripts.preview_gate import preview_gate
 from scripts.prices import prices
 from scripts.profile import profile
 from scripts.quickstart import quickstart
 from scripts.registry import registry
 from scripts.rollback import rollback
 from scripts.running import run
+from scripts.stacks import stacks
 from scripts.status import status
 from scripts.validate import validate
 
@@ -31,6 +34,7 @@ _app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 _app.command()(validate)
+_app.command()(stacks)
 _app.command()(check)
 _app.command()(status)
 _app.command()(deploy)
@@ -43,6 +47,8 @@ _app.command()(retry)
 _app.command()(history)
 _app.command()(card)
 _app.command()(doctor)
+_app.command()(preview_comment)
+_app.command()(preview_gate)
 _app.command()(cost)
 _app.command()(prices)
 _app.command()(break_even)

@@ -1,0 +1,272 @@
+"""The comment on a pull request: what a preview means, as Markdown, under the forge's limit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from review.amounts import counted, written
+from review.capacity import Capacity, PoolChange
+from review.gate import Finding
+from review.moves import Change, changes_of, sentence
+from review.preview import UNKNOWN, Preview, State, Step, Violation
+from review.secrecy import MASKED, names_a_secret, without_secrets
+from rollout.markdown import code, plain, target
+
+LIMIT_BYTES: Final = 65_000
+"""GitHub takes 65,536 characters of a comment, which are at least as many bytes."""
+
+SUMMARY_LIMIT_BYTES: Final = 1_000_000
+"""GitHub takes 1 MiB of a step's summary."""
+
+_ROWS: Final = (10_000, 2000, 500, 200, 100, 50, 20, 10, 5, 1)
+_LONGEST_VALUE: Final = 60
+_LONGEST_TEXT: Final = 600
+_MOST_VALUES: Final = 8
+_STOPPED: Final = "preview failed"
+"""What the CLI says where a policy stopped it, and of some other failures."""
+
+_OPERATIONS: Final = ("create", "update", "replace", "delete")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is commented on.
+
+    Attributes:
+        stack: its name.
+        preview: what Pulumi would do.
+        findings: deletes and replacements of protected kinds.
+        capacity: what changes of pods, GPUs and cost; None if nobody can say.
+        why_not: nobody can.
+        remedies: what to do about a violation, by policy.
+        policies_url: of the page on policies, without a policy's anchor.
+        commit: that was previewed, or "".
+        run_url: of the log, or "".
+    """
+
+    stack: str
+    preview: Preview
+    findings: Sequence[Finding]
+    capacity: Capacity | None = None
+    why_not: str = ""
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    policies_url: str = "docs/policies.md"
+    commit: str = ""
+    run_url: str = ""
+
+
+def marker(stack: str) -> str:
+    """Returns the line by which a stack's comment is found again; nobody sees it."""
+    return f"<!-- modelramp preview of {re.sub(r'[^A-Za-z0-9_.-]', '-', stack)} -->"
+
+
+def render(subject: Subject, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
+    """Returns the comment, and whether it is whole; else each list has only its first rows.
+
+    Args:
+        subject: what it is about.
+        limit_bytes: it is not longer.
+    """
+    text = ""
+    for rows in _ROWS:
+        drawn = _template().render(**_view(subject, rows))
+        text = marker(subject.stack) + "\n" + re.sub(r"\n{3,}", "\n\n", drawn).strip() + "\n"
+        if len(text.encode()) <= limit_bytes:
+            return text, rows == _ROWS[0]
+    return text.encode()[:limit_bytes].decode(errors="ignore"), False
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # The escaping of HTML is not that of Markdown: `finalize` does it, for every expression.
+        autoescape=False,  # noqa: S701
+        finalize=plain,
+    )
+    environment.filters |= {"code": code, "target": target}
+    return environment.get_template("comment.md.j2")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The first rows of a list, and how many more there are."""
+
+    shown: Sequence[Any]
+    more: int
+
+
+def _view(subject: Subject, rows: int) -> dict[str, Any]:
+    preview = subject.preview
+
+    def first(them: Sequence[Any]) -> _Rows:
+        return _Rows(them[:rows], max(0, len(them) - rows))
+
+    return {
+        "stack": subject.stack,
+        "counts": _counts(preview.counts),
+        "failed": preview.has_failed,
+        "why_failed": _why_failed(preview),
+        "errors": first([_short(it) for it in preview.errors if it != _STOPPED]),
+        "findings": first([_finding(it) for it in subject.findings]),
+        "refused": sum(it.verdict == "refused" for it in subject.findings),
+        "others": _others(subject),
+        "services": first(_services(preview)),
+        "capacity": subject.capacity,
+        "pools": [_pool(it) for it in subject.capacity.pools] if subject.capacity else [],
+        "why_not": subject.why_not,
+        "violations": None if preview.violations is None else first(_violations(subject)),
+        "policies_url": subject.policies_url,
+        "steps": first([_change(it) for it in preview.steps if it.custom]),
+        "warnings": first([_short(it) for it in preview.warnings]),
+        "commit": subject.commit[:12],
+        "run_url": subject.run_url,
+    }
+
+
+def _why_failed(preview: Preview) -> str:
+    if any(it.is_mandatory for it in preview.violations or ()):
+        return ": a mandatory policy is violated"
+    if preview.violations is None and _STOPPED in preview.errors:
+        return "; whether by a policy, only --event-log tells"
+    return ""
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    told = {it: counts.get(it, 0) for it in _OPERATIONS}
+    told |= {it: count for it, count in counts.items() if it not in (*told, "same", "read")}
+    parts = [f"{count} to {operation}" for operation, count in told.items() if count]
+    same = f"{counts.get('same', 0)} unchanged"
+    return f"{', '.join(parts)}; {same}" if parts else f"no changes; {same}"
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    resource = f"{finding.step.kind} {finding.step.name}"
+    return {
+        "what": finding.what,
+        "resource": resource,
+        "verdict": finding.verdict,
+        "why": finding.why,
+    }
+
+
+def _others(subject: Subject) -> dict[str, int]:
+    """Counts deletes and replacements that nobody protects."""
+    known = {it.step.urn for it in subject.findings}
+    rest = [it for it in subject.preview.steps if it.custom and it.urn not in known]
+    found = {
+        "deleted": sum(it.is_deleted for it in rest),
+        "replaced": sum(it.is_replaced for it in rest),
+    }
+    return {what: count for what, count in found.items() if count}
+
+
+def _services(preview: Preview) -> list[dict[str, Any]]:
+    """Returns a line a service: first those whose traffic moves."""
+    changes = changes_of(preview.steps)
+    touched = Counter(
+        it.parent.rpartition("::")[2] for it in preview.steps if "ModelService::" in it.parent
+    )
+    names = [*changes, *(it for it in touched if it not in changes)]
+    lines = [_service(name, changes.get(name), touched[name]) for name in names]
+    return sorted(lines, key=lambda it: (not it["moves"], it["name"]))
+
+
+def _service(name: str, change: Change | None, touched: int) -> dict[str, Any]:
+    said = sentence(change) if change else "no move"
+    if said == "no move":
+        said = f"no move, {touched} resources change"
+    return {"name": name, "said": said, "moves": change is not None and change.moves_traffic}
+
+
+def _pool(change: PoolChange) -> dict[str, str]:
+    before, after = change.before, change.after
+    gpus = counted(after.gpus)
+    cap = str(after.cap)
+    if before and before.gpus != after.gpus:
+        gpus = f"{counted(before.gpus)} to {gpus} ({after.gpus - before.gpus:+g})"
+    if before and before.cap != after.cap:
+        cap = f"{before.cap} to {cap} ({after.cap - before.cap:+d})"
+    more = change.cost
+    return {
+        "name": change.name + ("" if before else " (new)"),
+        "gpus": gpus,
+        "cap": cap,
+        "cost": f"{_more(more.expected)}, to {written(after.cost.cost.expected)}",
+        "most": f"{_more(more.most)}, to {written(after.cost.cost.most)}",
+        "why": "; ".join(after.cost.why),
+    }
+
+
+def _more(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:+,.0f}" if round(amount) else "unchanged"
+
+
+def _violations(subject: Subject) -> list[dict[str, Any]]:
+    def order(it: Violation) -> tuple[bool, str, str]:
+        return not it.is_mandatory, it.policy, it.urn
+
+    return [
+        {
+            "level": it.level + (f", {it.severity}" if it.severity else ""),
+            "is_mandatory": it.is_mandatory,
+            "policy": it.policy,
+            "url": f"{subject.policies_url}#{it.policy}",
+            "resource": it.resource,
+            "message": _short(it.message),
+            "remedy": subject.remedies.get(it.policy, ""),
+        }
+        for it in sorted(subject.preview.violations or (), key=order)
+    ]
+
+
+def _change(step: Step) -> dict[str, Any]:
+    hidden = step.kind == "Secret"
+    values = [*_values(step, hidden=hidden)] if step.op not in ("create", "delete") else []
+    more = len(values) - _MOST_VALUES
+    told = "; ".join(values[:_MOST_VALUES]) + (f"; and {more} more" if more > 0 else "")
+    return {"op": step.op, "kind": step.kind, "name": step.name, "what": told}
+
+
+def _values(step: Step, *, hidden: bool) -> Iterator[str]:
+    """Yields what changes in a resource: `spec.replicas: 1 to 2`."""
+    for path in sorted(step.diff):
+        forced = " (replaces)" if path in step.replace_reasons else ""
+        if hidden or names_a_secret(path):
+            yield f"{path}: {MASKED}{forced}"
+            continue
+        old, new = _value(step.old, path), _value(step.new, path)
+        change = {"add": f"{new} is new", "delete": f"{old} goes"}
+        kind = step.diff[path].removesuffix("-replace")
+        yield f"{path}: {change.get(kind, f'{old} to {new}')}{forced}"
+
+
+def _value(state: State | None, path: str) -> str:
+    """Returns the value at a path of the CLI: `a.b[0].c`, `a["b.c"]`; "..." where it is not."""
+    found: Any = state.inputs if state else None
+    for name, quoted, index in re.findall(r'([^.[\]"]+)|\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]', path):
+        try:
+            found = found[int(index)] if index else found[quoted or name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return "..."
+    if found == UNKNOWN:
+        return "known after up"
+    text = found if isinstance(found, str) else json.dumps(found)
+    text = " ".join(without_secrets(text).split())
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
