@@ -65,6 +65,9 @@ test-cluster: install ## end to end on a real Kubernetes made anew on this machi
 	$(BIN)/modelramp local fetch --cluster
 	$(BIN)/pytest -q -m cluster tests
 
+docs/policies.md: policies/document.py policies/rules/*.py | policies/.venv/.installed ## from the rules
+	policies/.venv/bin/python policies/document.py $@
+
 .PHONY: lock
 lock: | $(UV) ## pin the newest allowed versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \

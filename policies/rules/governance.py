@@ -11,9 +11,9 @@ from pulumi_policy import Severity
 
 from rules.policy import RISKS, Options, each_of, resource_policy, stack_policy
 from rules.prices import REPOSITORY
-from rules.reading import Declared, Finding, at
-from rules.rollouts import by_version, rollouts
-from rules.route import PREFIX, Rollout, rollout_of
+from rules.reading import Declared, Finding
+from rules.rollouts import rollouts, running
+from rules.route import PREFIX, Rollout, rollout_of, service_name
 
 _TOPIC = "governance"
 
@@ -89,11 +89,11 @@ def _digests(
     resources: Sequence[Declared], route: Declared, rollout: Rollout
 ) -> Iterator[tuple[str, str]]:
     """Yields stable and candidate with the digests that their InferenceServices say."""
-    running = by_version(resources, at(route.props, "metadata", "namespace"))
+    services = running(resources, route)
     for version in (rollout.stable, rollout.candidate):
         if not version:
             continue
-        service = running.get((rollout.service, version), route)
+        service = services.get(service_name(rollout.service, version), route)
         yield version, str(service.annotations.get(f"{PREFIX}digest") or "")
 
 

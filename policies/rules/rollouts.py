@@ -11,7 +11,7 @@ from pulumi_policy.proxy import UnknownValueError
 
 from rules.policy import Options, each_of, stack_policy
 from rules.reading import Declared, Finding, NotKnown, at, number
-from rules.route import SERVICE_KIND, Rollout, newest, rollout_of
+from rules.route import SERVICE_KIND, Rollout, newest, rollout_of, service_name
 
 _TOPIC = "rollouts"
 
@@ -40,10 +40,11 @@ def rollouts(
     return found, unread
 
 
-def by_version(resources: Sequence[Declared], namespace: Any) -> Mapping[tuple[str, str], Declared]:
-    """Returns the InferenceServices of a namespace by service and version, as labels say."""
+def running(resources: Sequence[Declared], route: Declared) -> Mapping[str, Declared]:
+    """Returns the InferenceServices of a route's namespace by name, which is that of no other."""
+    namespace = at(route.props, "metadata", "namespace")
     return {
-        (str(it.labels.get("model-service")), str(it.labels.get("model-version"))): it
+        it.object_name: it
         for it in resources
         if it.kind == SERVICE_KIND and at(it.props, "metadata", "namespace") == namespace
     }
@@ -108,9 +109,9 @@ def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:
             )
         if declared.kind == SERVICE_KIND:  # its revisions are Knative's
             return
-        running = by_version(resources, at(declared.props, "metadata", "namespace"))
+        services = running(resources, declared)
         for version in sorted(rollout.versions - {rollout.candidate}):
-            kept = running.get((rollout.service, version))
+            kept = services.get(service_name(rollout.service, version))
             if kept is None:
                 yield f"{rollout.service} {version} is named by the route and does not run"
             elif (

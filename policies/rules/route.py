@@ -230,9 +230,14 @@ def model_names(value: Any) -> Iterator[Any]:
             yield found[1]
 
 
+def service_name(service: str, version: str) -> str:
+    """Returns the InferenceService of a version, as `models.names` has it."""
+    return f"{service}-v{version.replace('.', '-').lower()}"
+
+
 def predictor_name(service: str, version: str) -> str:
     """Returns the Service that KServe makes for a version, as `models.names` has it."""
-    return f"{service}-v{version.replace('.', '-').lower()}-predictor"
+    return f"{service_name(service, version)}-predictor"
 
 
 def newest(moves: Sequence[Move], now: datetime) -> Move | None:

@@ -25,6 +25,12 @@ from rules.reading import (
 
 _TOPIC = "storage"
 _BUCKET = "s3/Bucket"
+_ENCRYPTION = (
+    "rules",
+    "serverSideEncryptionConfiguration",
+    "serverSideEncryptionConfigurations",
+    "bucketEncryption",
+)
 _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 _OPEN_ACLS = ("publicread", "publicreadwrite", "authenticatedread", "awsexecread")
 _ANYBODY = ("/AllUsers", "/AuthenticatedUsers")
@@ -128,9 +134,8 @@ def _versioned(bucket: Declared, settings: Settings, _: Options) -> Iterator[Fin
 
 def _encrypted(bucket: Declared, settings: Settings, options: Options) -> Iterator[Finding]:
     allowed = options.get("algorithms", ["aws:kms", "aws:kms:dsse", "AES256"])
-    said = [it.props for it in settings.of("BucketServerSideEncryptionConfiguration")]
-    own = ("serverSideEncryptionConfiguration", "bucketEncryption")
-    said += [{key: bucket.props.get(key)} for key in (*own, f"{own[0]}s")]
+    sources = [bucket, *settings.of("BucketServerSideEncryptionConfiguration")]
+    said = [value for it in sources for key, value in members(it.props) if key in _ENCRYPTION]
     algorithms = [*_values(said, "sseAlgorithm")]
     if not algorithms:
         yield settings.lacking("it says not how objects are encrypted")
@@ -214,10 +219,7 @@ def _values(value: Any, key: str) -> Iterator[Any]:
         yield value
         return
     for name, inner in members(value):
-        if name == key:
-            yield inner
-        elif not isinstance(inner, NotKnown):
-            yield from _values(inner, key)
+        yield from (inner,) if name == key else _values(inner, key)
 
 
 def _listed(value: Any) -> Sequence[Any]:

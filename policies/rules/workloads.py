@@ -21,7 +21,7 @@ from rules.reading import (
     sequence,
 )
 from rules.rollouts import rollouts
-from rules.route import SERVICE_KIND, Rollout
+from rules.route import SERVICE_KIND, Rollout, service_name
 
 _TOPIC = "workloads"
 _COMPONENTS = ("predictor", "transformer", "explainer")
@@ -115,19 +115,17 @@ def _replicated(
 ) -> Iterator[tuple[Declared | None, Finding]]:
     least, risks = options.get("atLeast", 2), options.get("risks", list(RISKS))
     from_percent = options.get("candidateFromPercent", 50)
-    by_version = {
-        (at(declared.props, "metadata", "namespace"), rollout.service, version): rollout
-        for declared, rollout in rollouts(resources)[0]
-        for version in (*rollout.versions, None)
+    named = {
+        (at(route.props, "metadata", "namespace"), name): (rollout, version)
+        for route, rollout in rollouts(resources)[0]
+        for name, version in _services(route, rollout)
     }
 
     def check(declared: Declared) -> Iterator[Finding]:
         if declared.kind == SERVICE_KIND:
-            service = declared.labels.get("model-service") or declared.object_name
-            version = declared.labels.get("model-version")
             namespace = at(declared.props, "metadata", "namespace")
-            rollout = by_version.get((namespace, service, version))
-            if rollout and not _carries(declared, rollout, from_percent, risks):
+            found = named.get((namespace, declared.object_name))
+            if found and not _carries(*found, from_percent, risks):
                 return
             for name in _COMPONENTS:
                 if component := mapping(declared.spec.get(name)):
@@ -144,16 +142,22 @@ def _replicated(
     yield from each_of(resources, check)
 
 
-def _carries(
-    declared: Declared, rollout: Rollout, from_percent: float, risks: Sequence[str]
-) -> bool:
+def _services(route: Declared, rollout: Rollout) -> Iterator[tuple[str, str]]:
+    """Yields name and version of the InferenceServices of a rollout."""
+    if route.kind == SERVICE_KIND:  # Knative's only one
+        yield route.object_name, rollout.stable
+        return
+    for version in rollout.versions:
+        yield service_name(rollout.service, version), version
+
+
+def _carries(rollout: Rollout, version: str, from_percent: float, risks: Sequence[str]) -> bool:
     """Whether a version carries enough traffic to need several pods."""
     if rollout.risk not in risks or rollout.is_withdrawn:
         return False
-    version = declared.labels.get("model-version")
     if version == rollout.candidate:
         return rollout.percent >= from_percent
-    return version in (None, rollout.stable)
+    return version == rollout.stable
 
 
 def _least_of_autoscaler(declared: Declared, resources: Sequence[Declared]) -> Any:

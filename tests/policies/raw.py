@@ -132,7 +132,7 @@ def moves(*percents: float, day: int = 23) -> str:
     )
 
 
-def reference(name: str, weight: float | None = None, **more: Any) -> dict[str, Any]:
+def reference(name: str, weight: float | str | None = None, **more: Any) -> dict[str, Any]:
     return {"name": name, "port": 80, **({} if weight is None else {"weight": weight}), **more}
 
 
@@ -146,7 +146,7 @@ def route(
     return custom(api, kind, {"rules": list(rules)}, name, annotations=dict(annotations or {}))
 
 
-def split(stable: float | None, candidate: float | None) -> dict[str, Any]:
+def split(stable: float | None, candidate: float | str | None) -> dict[str, Any]:
     return {"backendRefs": [reference(STABLE, stable), reference(CANDIDATE, candidate)]}
 
 
