@@ -14,12 +14,14 @@ from scripts.deploy import deploy
 from scripts.doctor import doctor
 from scripts.history import history
 from scripts.judge import judge
+from scripts.kubeconfig import kubeconfig
 from scripts.local import local
 from scripts.preview_comment import preview_comment
 from scripts.preview_gate import preview_gate
 from scripts.prices import prices
 from scripts.profile import profile
 from scripts.quickstart import quickstart
+from scripts.record import record
 from scripts.registry import registry
 from scripts.rollback import rollback
 from scripts.running import run
@@ -45,8 +47,10 @@ _app.command()(resume)
 _app.command()(approve)
 _app.command()(retry)
 _app.command()(history)
+_app.command()(record)
 _app.command()(card)
 _app.command()(doctor)
+_app.command()(kubeconfig)
 _app.command()(preview_comment)
 _app.command()(preview_gate)
 _app.command()(cost)
