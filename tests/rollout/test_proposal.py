@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -22,116 +17,14 @@ from rollout.forge import forge_of
 from rollout.git import Repository
 from rollout.proposal import Proposal
 from rollout.requests import Requests
+from tests.rollout.forge_server import Server, environment, server
 from tests.rollout.test_collect import Recorded
 from tests.rollout.test_drift_check import NOW, Broken, Harmful
 from tests.rollout.test_git import git, tree  # noqa: F401
 from tests.stacks import LOCAL
 
+__all__ = ["server"]
 BRANCH = "modelramp/local/fraud"
-
-
-class Server:
-    """Keeps requests as GitHub or GitLab does; two a page."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.comments: list[str] = []
-        self.writes: list[tuple[str, str]] = []
-        self.statuses: list[int] = []
-        """Answers to give before real ones; from 5xx on the request is done all the same."""
-        self.lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def reply(self, status: int, content: Any, **headers: str) -> None:
-                body = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def handle_any(self) -> None:
-                with server.lock:
-                    length = int(self.headers.get("content-length", 0))
-                    given = json.loads(self.rfile.read(length)) if length else {}
-                    forced = server.statuses.pop(0) if server.statuses else None
-                    if forced and 400 <= forced < 500:
-                        self.reply(forced, {"message": "no"})
-                        return
-                    status, content, headers = server.answer(self.command, self.path, given)
-                    self.reply(forced or status, content, **headers)
-
-            do_GET = do_POST = do_PATCH = do_PUT = handle_any  # noqa: N815
-
-            def log_message(self, *arguments):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def answer(self, method: str, path: str, given: dict) -> tuple[int, Any, dict[str, str]]:
-        parts = urlsplit(path)
-        asked = parse_qs(parts.query)
-        if method == "GET":
-            wanted = (asked.get("head") or asked["source_branch"])[0].rpartition(":")[2]
-            open_ones = [it for it in self.requests if it["open"]]
-            page = int(asked.get("page", ["1"])[0])
-            # The server's filter is made dull, so that pages have to be followed.
-            found = [it for it in open_ones if it["branch"] == wanted][2 * page - 2 :]
-            following = path.partition("&page=")[0] + f"&page={page + 1}"
-            more = {"Link": f'<{self.url}{following}>; rel="next"'} if len(found) > 2 else {}
-            return 200, found[:2], more
-        self.writes.append((method, parts.path))
-        if parts.path.endswith(("/comments", "/notes")):
-            self.comments.append(given["body"])
-            return 201, {}, {}
-        if method == "POST":
-            branch = given.get("head") or given["source_branch"]
-            if any(it["open"] and it["branch"] == branch for it in self.requests):
-                return (409 if "source_branch" in given else 422), {"message": "already"}, {}
-            made = self.add(branch, given["title"], given.get("body") or given["description"])
-            return 201, made, {}
-        request = self.requests[int(parts.path.rpartition("/")[2]) - 1]
-        if given in ({"state": "closed"}, {"state_event": "close"}):
-            request["open"] = False
-        else:
-            request["title"] = given["title"]
-            request["body"] = request["description"] = given.get("body") or given["description"]
-        return 200, request, {}
-
-    def add(self, branch: str, title: str, text: str) -> dict[str, Any]:
-        number = len(self.requests) + 1
-        url = f"{self.url}/page/{number}"
-        made = {"number": number, "iid": number, "html_url": url, "web_url": url, "title": title}
-        made |= {"body": text, "description": text, "branch": branch, "open": True}
-        self.requests.append(made)
-        return made
-
-    @property
-    def open(self) -> list[dict[str, Any]]:
-        return [it for it in self.requests if it["open"]]
-
-
-@pytest.fixture
-def server() -> Generator[Server]:
-    made = Server()
-    threading.Thread(target=made.http.serve_forever, args=(0.01,), daemon=True).start()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
-
-
-def environment(server: Server, kind: str = "github") -> dict[str, str]:
-    return {
-        "github": {
-            "GITHUB_TOKEN": "T0KEN",
-            "GITHUB_REPOSITORY": "ann/models",
-            "GITHUB_API_URL": server.url,
-        },
-        "gitlab": {"GITLAB_TOKEN": "T0KEN", "CI_PROJECT_ID": "7", "CI_API_V4_URL": server.url},
-    }[kind]
 
 
 @pytest.fixture
