@@ -20,12 +20,22 @@ _TOPIC = "governance"
 _UNSEEN = {
     "kubernetes:helm.sh/v3:Release": "what a Helm release makes",
     "aws:cloudformation/stack:Stack": "what a CloudFormation stack makes",
+    "aws:cloudformation/stackSet:StackSet": "what a CloudFormation stack makes",
     "aws:cloudcontrol/resource:Resource": "what Cloud Control makes",
     "command:local:Command": "what a command does",
     "command:remote:Command": "what a command does",
     "pulumi-python:dynamic:Resource": "what a dynamic provider does",
     "pulumi-nodejs:dynamic:Resource": "what a dynamic provider does",
 }
+
+
+_UNSEEN_GROUPS = {
+    "argoproj.io/application": "what Argo CD makes",
+    "argoproj.io/applicationset": "what Argo CD makes",
+    "helm.toolkit.fluxcd.io/helmrelease": "what Flux makes",
+    "kustomize.toolkit.fluxcd.io/kustomization": "what Flux makes",
+}
+"""By group and kind of an object that makes others in the cluster."""
 
 
 def _owned(declared: Declared, _: Options) -> Iterator[Finding]:
@@ -125,7 +135,8 @@ def _was_promoted(log: list[Mapping[str, Any]], digest: str) -> bool:
 
 
 def _seen(declared: Declared, _: Options) -> Iterator[Finding]:
-    what = _UNSEEN.get(declared.type)
+    group = str(declared.props.get("apiVersion") or "").partition("/")[0]
+    what = _UNSEEN.get(declared.type) or _UNSEEN_GROUPS.get(f"{group}/{declared.kind}")
     if what:
         yield f"{what} is seen by no policy"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -80,7 +81,7 @@ def _quotas(declared: Declared) -> Iterator[tuple[str, str, float]]:
     for key in hard:
         found = _QUOTA.fullmatch(str(key))
         if found and _GPU.match(found[1]):
-            yield name, found[1], number(hard[key], 0)
+            yield name, found[1], number(hard[key], math.inf)
 
 
 def _pool_cap(resources: Sequence[Declared], options: Options) -> Found:
@@ -118,6 +119,8 @@ def _kept_apart(declared: Declared, where: str, pod: Properties) -> Iterator[Fin
     for container in own:
         if container not in asking and _sees_all(container):
             yield f"{container.where} sees all GPUs of its node without asking for one"
+    if not asking and "nvidia" in str(pod.get("runtimeClassName") or ""):
+        yield f"{where} runs under NVIDIA's runtime, which shows all GPUs, without asking for one"
     if not asking and not sequence(pod.get("resourceClaims")):
         return
     group = _label(declared, pod, where)
@@ -147,7 +150,8 @@ def _asks(container: Container) -> bool:
 
 def _sees_all(container: Container) -> bool:
     return any(
-        it.get("name") == _SEES_GPUS and str(it.get("value") or "").lower() not in _NO_GPUS
+        it.get("name") == _SEES_GPUS
+        and ("valueFrom" in it or str(it.get("value") or "").lower() not in _NO_GPUS)
         for it in mappings(container.props.get("env"))
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,20 @@ from rules.reading import Declared, NotKnown, at, mapping, mappings, number, seq
 POOL_LABEL = "modelramp.dev/gpu-pool"
 GPU_RESOURCE = "nvidia.com/gpu"
 
-_FAMILY = "karpenter.k8s.aws/instance-family"
-_TYPE = "node.kubernetes.io/instance-type"
-_CATEGORY = "karpenter.k8s.aws/instance-category"
-_CAPACITY = "karpenter.sh/capacity-type"
-_GPU_COUNT = "karpenter.k8s.aws/instance-gpu-count"
-_GPU_KEYS = (_GPU_COUNT, "karpenter.k8s.aws/instance-gpu-manufacturer")
+# Without their domains: Karpenter and EKS Auto Mode have one each.
+_FAMILY, _TYPE, _CATEGORY = "instance-family", "instance-type", "instance-category"
+_CAPACITY = "capacity-type"
+_GPU_COUNT = "instance-gpu-count"
+_GPU_KEYS = (_GPU_COUNT, "instance-gpu-manufacturer")
+
+_OTHER_NODES = frozenset(
+    {
+        *("ec2/Fleet", "ec2/EC2Fleet", "ec2/SpotFleetRequest", "ec2/SpotFleet"),
+        *("batch/ComputeEnvironment", "sagemaker/EndpointConfiguration"),
+        *("sagemaker/EndpointConfig", "sagemaker/NotebookInstance"),
+    }
+)
+"""What else may have GPUs; nobody here can say how many."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ def _node_pool(declared: Declared, resources: Sequence[Declared]) -> NodePool | 
     if kind in ("ec2/Instance", "ec2/SpotInstanceRequest"):
         types = _texts(declared.props.get("instanceType"))
         return _nodes(declared, types, kind.startswith("ec2/Spot"), 1)
+    if kind in _OTHER_NODES or declared.kind == "provisioner":
+        raise LookupError("how many GPUs it may have is not known")
     if declared.kind == "nodepool" and "karpenter" in str(declared.props.get("apiVersion")):
         return _karpenter(declared)
     return None
@@ -72,7 +83,7 @@ def _node_pool(declared: Declared, resources: Sequence[Declared]) -> NodePool | 
 def _managed(declared: Declared, resources: Sequence[Declared]) -> NodePool:
     types = _texts(declared.props.get("instanceTypes")) or _of_template(declared, resources)
     types = types or ("t3.medium",)  # which EKS takes
-    most = number(at(declared.props, "scalingConfig", "maxSize"), 0)
+    most = number(at(declared.props, "scalingConfig", "maxSize"), math.inf)
     is_spot = declared.props.get("capacityType") == "SPOT"
     return _nodes(declared, types, is_spot, most)
 
@@ -84,7 +95,9 @@ def _autoscaling(declared: Declared, resources: Sequence[Declared]) -> NodePool:
     types = types or _of_template(declared, resources)
     if not types and any("instanceRequirements" in it for it in overrides):
         raise LookupError("its instance types are chosen by attributes")
-    return _nodes(declared, types, is_spot=False, most=number(declared.props.get("maxSize"), 0))
+    return _nodes(
+        declared, types, is_spot=False, most=number(declared.props.get("maxSize"), math.inf)
+    )
 
 
 def _of_template(declared: Declared, resources: Sequence[Declared]) -> tuple[str, ...]:
@@ -111,12 +124,12 @@ def _nodes(declared: Declared, types: tuple[str, ...], is_spot: bool, most: floa
 def _karpenter(declared: Declared) -> NodePool:
     template = mapping(declared.spec.get("template"))
     required = {
-        str(it.get("key")): _texts(it.get("values"))
+        _short(it.get("key")): _texts(it.get("values"))
         for it in mappings(at(template, "spec", "requirements"))
         if it.get("operator") == "In"
     }
     absent = {
-        str(it.get("key"))
+        _short(it.get("key"))
         for it in mappings(at(template, "spec", "requirements"))
         if it.get("operator") == "DoesNotExist"
     }
@@ -134,8 +147,13 @@ def _karpenter(declared: Declared) -> NodePool:
         required.get(_TYPE) or tuple(it for family in families for it in types_of(family)),
         required.get(_CAPACITY) == ("spot",),
         None,
-        None if limit is None else number(limit, 0),
+        # What is no plain number, such as 8k, is no small one.
+        None if limit is None else number(limit, math.inf),
     )
+
+
+def _short(key: Any) -> str:
+    return str(key).rpartition("/")[2]
 
 
 def _texts(value: Any) -> tuple[str, ...]:

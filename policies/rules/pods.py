@@ -13,7 +13,7 @@ RUNTIMES = frozenset({"servingruntime", "clusterservingruntime"})
 MODEL_CONTAINER = "kserve-container"
 """KServe merges a model's own container with this one of its runtime."""
 
-_COMPONENTS = ("predictor", "transformer", "explainer")
+COMPONENTS = ("predictor", "transformer", "explainer")
 _MODELS = frozenset(
     {
         *("model", "sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface"),
@@ -30,7 +30,7 @@ _NOT_DECLARED = frozenset({"status", "metadata", "data", "stringData"})
 _HOLDERS = frozenset(
     {
         *("spec", "template", "jobTemplate", "podTemplate", "workerSpec", "worker", "prefill"),
-        *("container", "items", *_COMPONENTS, *_LISTS, *_MODELS),
+        *("items", *COMPONENTS, *_LISTS, *_MODELS),
     }
 )
 """Keys whose value, where it is unknown, may hold a container."""
@@ -61,6 +61,10 @@ def containers(declared: Declared) -> Iterator[Container | NotKnown]:
     A patch counts as if it were whole: what it leaves out is not set.
     """
     if not declared.kind or declared.kind in _WITHOUT_PODS:
+        return
+    if declared.kind == "clusterstoragecontainer":
+        own = mapping(declared.spec.get("container"))
+        yield Container("spec.container", own, declared.spec, is_init=True)
         return
     for key, value in members(declared.props):
         if key not in _NOT_DECLARED and not key.startswith("__"):
@@ -109,11 +113,9 @@ def _of_pod(pod: Properties, where: str, key: str) -> Iterator[Container | NotKn
                     # One that restarts is a sidecar: it runs as long as the others.
                     ends = name == "initContainers" and container.get("restartPolicy") != "Always"
                     yield Container(f"{where}.{name}.{index}", container, pod, is_init=ends)
-        elif key in _COMPONENTS and name in _MODELS:
+        elif key in COMPONENTS and name in _MODELS:
             if isinstance(found, NotKnown):
                 yield found
             elif isinstance(found, Mapping):
                 model = mapping(cast("Any", found))
                 yield Container(f"{where}.{name}", model, pod, is_model=True)
-        elif name == "container" and isinstance(found, Mapping):  # of a ClusterStorageContainer
-            yield Container(f"{where}.{name}", mapping(cast("Any", found)), pod)

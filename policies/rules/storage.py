@@ -51,7 +51,7 @@ class Settings:
 
     def __init__(self, bucket: Declared, resources: Sequence[Declared]) -> None:
         self._found: list[Declared] = []
-        self._unknown: list[str] = []
+        self._unknown: dict[str, str] = {}
         names = {
             str(value)
             for key, value in members(bucket.props)
@@ -65,7 +65,7 @@ class Settings:
             except UnknownValueError as unknown:
                 theirs = False
                 if not declared.made_from.get("bucket"):
-                    self._unknown.append(f"{declared.name}: {unknown.message}")
+                    self._unknown[declared.aws] = f"{declared.name}: {unknown.message}"
             if theirs or bucket.urn in declared.made_from.get("bucket", ()):
                 self._found.append(declared)
 
@@ -73,13 +73,15 @@ class Settings:
         """Returns the resources of a kind, such as `BucketPolicy`."""
         return [it for it in self._found if it.aws == f"s3/{kind}"]
 
-    def lacking(self, text: str) -> Finding:
-        """Returns that something is missing, unless a resource may say it whose bucket is unknown.
+    def lacking(self, kind: str, text: str) -> Finding:
+        """Returns what is wrong without a setting, unless one of an unknown bucket may be it.
 
         Args:
-            text: what is missing.
+            kind: of the setting.
+            text: what is wrong.
         """
-        return NotKnown(self._unknown[0]) if self._unknown else text
+        unknown = self._unknown.get(f"s3/{kind}")
+        return NotKnown(unknown) if unknown else text
 
 
 def _rule(check: Check) -> StackRule:
@@ -96,7 +98,10 @@ def _private(bucket: Declared, settings: Settings, _: Options) -> Iterator[Findi
     blocks = [it.props for it in settings.of("BucketPublicAccessBlock")]
     blocks.append(mapping(bucket.props.get("publicAccessBlockConfiguration")))
     if not any(all(block.get(it) is True for it in _BLOCKS) for block in blocks):
-        yield settings.lacking(f"public access is not blocked: {', '.join(_BLOCKS)} must be true")
+        yield settings.lacking(
+            "BucketPublicAccessBlock",
+            f"public access is not blocked: {', '.join(_BLOCKS)} must be true",
+        )
     acls = settings.of("BucketAcl")
     for declared in (bucket, *acls):
         for key in ("acl", "accessControl"):
@@ -129,7 +134,9 @@ def _versioned(bucket: Declared, settings: Settings, _: Options) -> Iterator[Fin
         *(it.get("enabled") for it in mappings(bucket.props.get("versionings"))),
     ]
     if not any(it is True or it == "Enabled" for it in said):
-        yield settings.lacking("no versioning: what is replaced or deleted is gone")
+        yield settings.lacking(
+            "BucketVersioning", "no versioning: what is replaced or deleted is gone"
+        )
 
 
 def _encrypted(bucket: Declared, settings: Settings, options: Options) -> Iterator[Finding]:
@@ -138,7 +145,9 @@ def _encrypted(bucket: Declared, settings: Settings, options: Options) -> Iterat
     said = [value for it in sources for key, value in members(it.props) if key in _ENCRYPTION]
     algorithms = [*_values(said, "sseAlgorithm")]
     if not algorithms:
-        yield settings.lacking("it says not how objects are encrypted")
+        yield settings.lacking(
+            "BucketServerSideEncryptionConfiguration", "it says not how objects are encrypted"
+        )
     for algorithm in algorithms:
         if isinstance(algorithm, NotKnown):
             yield algorithm
@@ -150,8 +159,9 @@ def _tls_only(bucket: Declared, settings: Settings, _: Options) -> Iterator[Find
     name = bucket.props.get("bucket") or bucket.props.get("bucketName") or bucket.props.get("id")
     if not any(_denies_plain(it, str(name or "*")) for it in _statements(bucket, settings)):
         yield settings.lacking(
+            "BucketPolicy",
             "its policy lets requests in that do not use TLS: no Deny of s3:* on the bucket and "
-            "its objects where aws:SecureTransport is false"
+            "its objects where aws:SecureTransport is false",
         )
 
 

@@ -7,12 +7,13 @@ nothing may keep a bad version in traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pulumi_policy import Severity
 
-from rules.policy import RISKS, Options, resource_policy
+from rules.pods import COMPONENTS
+from rules.policy import RISKS, Options, each_of, resource_policy, stack_policy
 from rules.reading import Declared, Finding, NotKnown, at, mapping, number
 from rules.route import (
     ROUTES,
@@ -31,7 +32,7 @@ _ROUNDING_PERCENT = 0.5
 
 _OTHER_ROUTES = frozenset(
     {
-        *("tlsroute", "tcproute", "udproute", "ingress", "virtualservice", "destinationrule"),
+        *("tlsroute", "tcproute", "udproute", "ingress", "virtualservice"),
         *("ingressroute", "ingressroutetcp", "traefikservice", "httpproxy", "route", "mapping"),
         *("trafficsplit", "backend", "serviceentry", "envoypatchpolicy", "serviceimport"),
         *("apisixroute", "kongingress", "virtualserver", "upstream", "routetable"),
@@ -162,6 +163,22 @@ def _alias(declared: Declared) -> Iterator[Finding]:
     )
 
 
+def _alias_by_label(
+    resources: Sequence[Declared], _: Options
+) -> Iterator[tuple[Declared | None, Finding]]:
+    models = [it for it in resources if it.kind == SERVICE_KIND]
+
+    def check(declared: Declared) -> Iterator[Finding]:
+        selector = mapping(declared.spec.get("selector"))
+        for model in models if selector else ():
+            for name in COMPONENTS:
+                labels = mapping(at(model.spec, name, "labels"))
+                if all(labels.get(key) == selector[key] for key in selector):
+                    yield f"the Service selects the pods of {model.object_name}, past its route"
+
+    yield from each_of([it for it in resources if it.kind == "service"], check)
+
+
 def _routed_by_kserve(declared: Declared) -> Iterator[Finding]:
     if rollout_of(declared) is not None:  # under Knative KServe is told of the rollout
         return
@@ -238,5 +255,14 @@ POLICIES = [
         severity=Severity.CRITICAL,
         remediation="Declare the model as a service of the stack, which makes its route, or name "
         "the route in exempt.",
+    ),
+    stack_policy(
+        _TOPIC,
+        _alias_by_label,
+        name="no-alias-of-a-model",
+        title="No other name of a model",
+        description="No Service should select the pods of a KServe model beside KServe's own.",
+        severity=Severity.CRITICAL,
+        remediation="Send requests to the route of the ModelService, and take the Service out.",
     ),
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pulumi_policy import Severity
 
-from rules.pods import JOBS, MODEL_CONTAINER, RUNTIMES, Container, containers, pods
+from rules.pods import COMPONENTS, JOBS, MODEL_CONTAINER, RUNTIMES, Container, containers, pods
 from rules.policy import RISKS, Options, each_of, resource_policy, stack_policy
 from rules.reading import (
     Declared,
@@ -24,7 +25,7 @@ from rules.rollouts import rollouts
 from rules.route import SERVICE_KIND, Rollout, service_name
 
 _TOPIC = "workloads"
-_COMPONENTS = ("predictor", "transformer", "explainer")
+_NOTHING = re.compile(r"0*(\.0*)?[A-Za-z]*")
 _REPLICATED = frozenset({"deployment", "statefulset", "replicaset", "rollout"})
 _AUTOSCALERS = {
     "horizontalpodautoscaler": ("minReplicas", 1),
@@ -51,6 +52,8 @@ def _no_escalation(declared: Declared, options: Options) -> Iterator[Finding]:
     added = frozenset(options.get("capabilities", []))
     yield from each(containers(declared), lambda it: _escalates(it, added))
     yield from each(pods(declared), lambda it: _beyond_the_pod(*it))
+    if declared.kind == "persistentvolume" and declared.spec.get("hostPath") is not None:
+        yield "the volume is a folder of the node"
 
 
 def _escalates(container: Container, allowed: frozenset[str]) -> Iterator[Finding]:
@@ -86,7 +89,8 @@ def _limited(declared: Declared, options: Options) -> Iterator[Finding]:
         if merged:
             return
         limits = mapping(at(container.props, "resources", "limits"))
-        missing = [it for it in needed if not limits.get(it)]
+        # A limit of 0 is none.
+        missing = [it for it in needed if _NOTHING.fullmatch(str(limits.get(it) or 0))]
         if missing:
             yield f"{container.where} has no limit of {' and '.join(missing)}"
 
@@ -127,7 +131,7 @@ def _replicated(
             found = named.get((namespace, declared.object_name))
             if found and not _carries(*found, from_percent, risks):
                 return
-            for name in _COMPONENTS:
+            for name in COMPONENTS:
                 if component := mapping(declared.spec.get(name)):
                     yield from _too_few(name, component.get("minReplicas"), least)
         elif declared.kind == "llminferenceservice":

@@ -86,6 +86,13 @@ SECOND = route(
     annotations=facts(service="payout", moves=moves(1)),
     name="payout",
 )
+LABELLED = {"tier": "gold"}
+
+
+def alias(selector: dict[str, str]) -> Resources:
+    return custom("v1", "Service", {"selector": selector})
+
+
 NODES = {"instanceTypes": ["g5.12xlarge"], "scalingConfig": {"maxSize": 3}}
 
 
@@ -157,6 +164,14 @@ CASES: dict[str, Case] = {
         unknown=route({"backendRefs": [reference(UNKNOWN, 1)]}),
         config={"exempt": ["fraud-again"]},
         ignored=custom("v1", "ConfigMap", {"rules": [split(0, 100)]}),
+    ),
+    "no-alias-of-a-model": Case(
+        violates=[*version("1.4.0", "4", labels=LABELLED), *alias(LABELLED)],
+        says="the Service selects the pods of fraud-v1-4-0, past its route",
+        passes=[*version("1.4.0", "4", labels=LABELLED), *alias({"app": "web"})],
+        unknown=[*version("1.4.0", "4", labels=LABELLED), *alias({"tier": UNKNOWN})],
+        config={"exempt": ["raw"]},
+        ignored=[*version("1.4.0", "4", labels=LABELLED), *alias({})],
     ),
     "one-candidate-a-service": Case(
         violates=[

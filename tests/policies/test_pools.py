@@ -38,6 +38,7 @@ def karpenter(*requirements: tuple[str, str, list[str]], **spec: Any) -> Resourc
     return custom("karpenter.sh/v1", "NodePool", {"template": template, **spec}, "pool")
 
 
+Requirements = list[tuple[str, str, list[str]]]
 FAMILY = "karpenter.k8s.aws/instance-family"
 LIMITS = {"limits": {"nvidia.com/gpu": "8"}}
 
@@ -56,16 +57,18 @@ def test_an_autoscaling_group_has_the_type_of_its_template() -> None:
 @pytest.mark.parametrize(
     ("requirements", "is_limited"),
     [
-        ([], False),
+        (Requirements(), False),
         ([("node.kubernetes.io/instance-type", "NotIn", ["g5.xlarge"])], False),
         ([(FAMILY, "In", ["m7i", "g6"])], False),
         ([("karpenter.k8s.aws/instance-category", "In", ["g", "p"])], False),
         ([(FAMILY, "In", ["m7i", "c7i"])], True),
         ([("karpenter.k8s.aws/instance-category", "In", ["c", "m", "r"])], True),
-        ([("karpenter.k8s.aws/instance-gpu-count", "DoesNotExist", [])], True),
+        ([("karpenter.k8s.aws/instance-gpu-count", "DoesNotExist", ["0"])], True),
+        ([("eks.amazonaws.com/instance-family", "In", ["c7i"])], True),
+        ([("eks.amazonaws.com/instance-family", "In", ["g6"])], False),
     ],
 )
-def test_karpenter_has_a_limit_or_no_gpus(requirements: list[Any], is_limited: bool) -> None:
+def test_karpenter_has_a_limit_or_no_gpus(requirements: Requirements, is_limited: bool) -> None:
     assert bool(told("gpu-cap-of-a-pool", karpenter(*requirements))[0]) is not is_limited
     assert not told("gpu-cap-of-a-pool", karpenter(*requirements, **LIMITS))[0]
 
@@ -96,6 +99,28 @@ def test_nodes_of_one_pool_add_up_and_its_quota_counts_once() -> None:
     assert told("gpu-cap-in-total", [*nodes, *quota], atMost=8) == ([], [])
     (said,), _ = told("gpu-cap-in-total", [*nodes, *quota], atMost=7)
     assert "may grow to 8 GPUs" in said
+
+
+@pytest.mark.parametrize("limit", ["8k", "lots"])
+def test_a_limit_that_is_no_plain_number_is_no_small_one(limit: str) -> None:
+    assert told("gpu-cap-of-a-pool", karpenter(limits={"nvidia.com/gpu": limit}))[0]
+    quota = custom("v1", "ResourceQuota", {"hard": {"requests.nvidia.com/gpu": limit}})
+    assert told("gpu-cap-of-a-pool", quota)[0]
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        aws("aws:ec2/fleet:Fleet", "fleet"),
+        aws("aws:sagemaker/endpointConfiguration:EndpointConfiguration", "endpoint"),
+        custom("karpenter.sh/v1alpha5", "Provisioner", {}),
+    ],
+)
+def test_other_nodes_may_have_gpus(stack: Resources) -> None:
+    for name in ("gpu-cap-of-a-pool", "gpu-cap-in-total"):
+        violations, (said,) = told(name, stack)
+        assert not violations
+        assert "how many GPUs it may have is not known" in said
 
 
 def test_shares_of_gpus_are_not_taken_for_gpus() -> None:

@@ -456,6 +456,15 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         "no-raw-route-to-a-model",
         lambda: custom("v1", "Service", {"selector": {"app": f"isvc.{CANDIDATE}"}}),
     ),
+    "an alias by a label of one's own": (
+        "no-alias-of-a-model",
+        lambda: [
+            *raw_service(
+                {"predictor": {"minReplicas": 2, "labels": {"a": "b"}, "model": raw_container()}}
+            ),
+            *custom("v1", "Service", {"selector": {"a": "b"}}, "alias"),
+        ],
+    ),
     "an alias by an external name": (
         "no-raw-route-to-a-model",
         lambda: custom(
@@ -526,6 +535,24 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         "previous-version-kept",
         lambda: with_route(as_it_was, keep_previous=None),
     ),
+    "evidence of another InferenceService with the same labels": (
+        "staging-evidence-present",
+        lambda: [
+            *replaced("fraud-1.5.0", digest("9")),
+            *inference_service(
+                labels={
+                    "model-service": "fraud",
+                    "model-version": "1.5.0",
+                    "networking.kserve.io/visibility": "cluster-local",
+                },
+                annotations={"modelramp.dev/digest": f"sha256:{'5' * 64}"},
+            ),
+        ],
+    ),
+    "one replica of stable, labelled as the candidate": (
+        "at-least-two-replicas",
+        lambda: edited(fraud(), "fraud-1.4.0", labelled_as_candidate),
+    ),
     "a previous version that does not run": (
         "previous-version-kept",
         lambda: with_route(as_it_was, previous="1.3.0"),
@@ -550,6 +577,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
     "a Helm release": (
         "no-unseen-resources",
         lambda: made_by(lambda: kubernetes.helm.v3.Release("raw", chart="models")),
+    ),
+    "an application of Argo CD": (
+        "no-unseen-resources",
+        lambda: custom("argoproj.io/v1alpha1", "Application", {"source": {"path": "models"}}),
     ),
     "a command": (
         "no-unseen-resources",
@@ -757,6 +788,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         "pods-without-privileges",
         lambda: deployment(pod(volumes=[{"name": "root", "hostPath": {"path": "/"}}])),
     ),
+    "a folder of the node, by a volume of its own": (
+        "pods-without-privileges",
+        lambda: custom("v1", "PersistentVolume", {"hostPath": {"path": "/"}}),
+    ),
     "the network of the node": (
         "pods-without-privileges",
         lambda: deployment(pod(hostNetwork=True)),
@@ -765,6 +800,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
     "a limit of memory only": (
         "pods-have-limits",
         lambda: deployment(pod(container(resources={"limits": {"memory": "1Gi"}}))),
+    ),
+    "limits of nothing": (
+        "pods-have-limits",
+        lambda: deployment(pod(container(resources={"limits": {"cpu": "0m", "memory": "0"}}))),
     ),
     "no limits of an init container": (
         "pods-have-limits",
@@ -898,6 +937,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         lambda: deployment(
             pod(container(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]))
         ),
+    ),
+    "a GPU by NVIDIA's runtime": (
+        "no-shared-gpu",
+        lambda: deployment(pod(runtimeClassName="nvidia")),
     ),
     "a GPU for an init container": (
         "no-shared-gpu",
@@ -1068,6 +1111,11 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
     ),
 }
 """By what is wrong: the policy that must say so, and the stack."""
+
+
+def labelled_as_candidate(found: dict[str, Any]) -> None:
+    found["props"]["metadata"]["labels"]["model-version"] = "1.5.0"
+    found["props"]["spec"]["predictor"]["minReplicas"] = 1
 
 
 def raw_container() -> dict[str, Any]:
