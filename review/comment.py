@@ -129,7 +129,7 @@ def _view(subject: Subject, rows: int) -> dict[str, Any]:
         "why_not": subject.why_not,
         "violations": None if preview.violations is None else first(_violations(subject)),
         "policies_url": subject.policies_url,
-        "steps": first([_change(it) for it in preview.steps if it.custom]),
+        "steps": first([_change(it) for it in sorted(preview.steps, key=_order) if it.custom]),
         "warnings": first([_short(it) for it in preview.warnings]),
         "commit": subject.commit[:12],
         "run_url": subject.run_url,
@@ -230,6 +230,11 @@ def _violations(subject: Subject) -> list[dict[str, Any]]:
         }
         for it in sorted(subject.preview.violations or (), key=order)
     ]
+
+
+def _order(step: Step) -> tuple[bool, bool, str, str]:
+    """Deletes first, then replacements; the engine's own order is another one at each run."""
+    return not step.is_deleted, not step.is_replaced, step.op, step.urn
 
 
 def _change(step: Step) -> dict[str, Any]:

@@ -100,9 +100,10 @@ def findings(
     changes = changes_of([*preview.steps, *preview.same])
     sent = _sent_traffic([*preview.steps, *preview.same])
     found: list[Finding] = []
-    for step in preview.steps:
+    # With --show-replacement-steps a replacement is several steps.
+    for step in {it.urn: it for it in preview.steps if _what(it)}.values():
         what, why = _what(step), _protected(step)
-        if not what or why is None:
+        if why is None:
             continue
         if step.kind == "InferenceService":
             implied, why = _implied(step, changes, sent, now)
@@ -113,7 +114,8 @@ def findings(
         verdict = "refused" if allowed is None else "allowed"
         found.append(Finding(step, what, verdict, allowed or why))
     order = ("refused", "allowed", "implied")
-    return tuple(sorted(found, key=lambda it: order.index(it.verdict)))
+    # The engine's own order is another one at each run.
+    return tuple(sorted(found, key=lambda it: (order.index(it.verdict), it.step.urn)))
 
 
 def _what(step: Step) -> str:

@@ -213,17 +213,20 @@ def _state(found: Mapping[str, Any] | None) -> State | None:
 def _violations(path: Path) -> Iterator[Violation]:
     try:
         events = [json.loads(it) for it in path.read_text(encoding="utf-8").splitlines() if it]
-    except (OSError, ValueError) as error:
-        what = f"is not what `pulumi preview --event-log` writes: {error}"
+        yield from [_violation(it["policyEvent"]) for it in events if "policyEvent" in it]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"is not what `pulumi preview --event-log` writes: {error!r}"
         raise ConfigError([Problem(str(path), what)]) from None
-    for it in (event["policyEvent"] for event in events if "policyEvent" in event):
-        # The first line is the rule's description, the others are what it found.
-        _, _, found = it["message"].strip().partition("\n")
-        yield Violation(
-            it["enforcementLevel"],
-            it.get("severity", ""),
-            it["policyPackName"],
-            it["policyName"],
-            it.get("resourceUrn", ""),
-            without_secrets(found or it["message"]).strip(),
-        )
+
+
+def _violation(found: Mapping[str, Any]) -> Violation:
+    # The first line is the rule's description, the others are what it found.
+    _, _, message = found["message"].strip().partition("\n")
+    return Violation(
+        found["enforcementLevel"],
+        found.get("severity", ""),
+        found["policyPackName"],
+        found["policyName"],
+        found.get("resourceUrn", ""),
+        without_secrets(message or found["message"]).strip(),
+    )
