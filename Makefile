@@ -68,6 +68,36 @@ test-cluster: install ## end to end on a real Kubernetes made anew on this machi
 docs/policies.md: policies/document.py policies/rules/*.py | policies/.venv/.installed ## from the rules
 	policies/.venv/bin/python policies/document.py $@
 
+# What CI's workflows run, and what runs here as well: make preview STACK=prod
+STACK ?= $(error say which stack: STACK=prod)
+PREVIEW = out/$(STACK)
+PACK = --policy-pack policies $(addprefix --policy-pack-config ,$(wildcard policies/config/$(STACK).json))
+
+.PHONY: preview
+preview: install policies/.venv/.installed ## what `make up STACK=prod` would change, by JSON in out/
+	$(BIN)/modelramp validate --stack $(STACK) --merged
+	mkdir -p out
+	PULUMI_DEBUG_COMMANDS=true pulumi --non-interactive preview --stack $(STACK) $(PACK) \
+		--json --show-sames --event-log $(PREVIEW).events.jsonl > $(PREVIEW).preview.json
+
+.PHONY: preview-comment
+preview-comment: install ## say on the pull request what that preview means
+	$(BIN)/modelramp preview-comment --stack $(STACK) \
+		--preview $(PREVIEW).preview.json --events $(PREVIEW).events.jsonl $(ARGUMENTS)
+
+.PHONY: preview-gate
+preview-gate: install ## refuse deletes and replacements in that preview that nobody allowed
+	$(BIN)/modelramp preview-gate --preview $(PREVIEW).preview.json $(ARGUMENTS)
+
+.PHONY: up
+up: install policies/.venv/.installed ## make what a stack declares so: make up STACK=prod
+	$(BIN)/modelramp validate --stack $(STACK) --merged
+	pulumi --non-interactive up --yes --skip-preview --stack $(STACK) $(PACK)
+
+.PHONY: release
+release: ## publish the tag TAG, with the schema of its stack files
+	gh release create "$(TAG)" --verify-tag --generate-notes stacks/schema.json
+
 .PHONY: lock
 lock: | $(UV) ## pin the newest allowed versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \

@@ -322,6 +322,24 @@ TOOLS: Mapping[str, Tool] = {
                 ldflags="-s -w -X main.Version={version}",
             ),
         ),
+        Tool(
+            name="actionlint",
+            version="1.7.12",
+            oldest=(1, 7),
+            version_arguments=("-version",),
+            release=Release(
+                url="https://github.com/rhysd/actionlint/releases/download/v{version}/actionlint_{version}_{os}_{arch}.tar.gz",
+                members=("actionlint",),
+                os_names=_UNIX,
+                arch_names=AMD64,
+                checksums_url="https://github.com/rhysd/actionlint/releases/download/v{version}/actionlint_{version}_checksums.txt",
+            ),
+            go=GoModule(
+                folder="actionlint",
+                package="github.com/rhysd/actionlint/cmd/actionlint",
+                ldflags="-s -w -X main.version={version}",
+            ),
+        ),
         Tool(name="envoy", version="1.40.0", oldest=(1, 30), wheel="envoy/_bin/envoy"),
     )
 }

@@ -42,7 +42,12 @@ def check(
         typer.Option(help="Branch that these go to.", show_default="the remote's default branch"),
     ] = None,
     push_reverts: Annotated[
-        bool, typer.Option("--push-reverts", help="Push a revert straight to that branch.")
+        bool,
+        typer.Option(
+            "--push-reverts",
+            envvar="MODELRAMP_PUSH_REVERTS",
+            help="Push a revert straight to that branch.",
+        ),
     ] = False,
     plots: Annotated[
         Path | None, typer.Option(help="Write a page with plots of what was decided on.")

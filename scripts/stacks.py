@@ -19,7 +19,8 @@ def stacks(
         typer.Option(metavar="REF", help="Only those that the commits since this one touch."),
     ] = None,
     stack: Annotated[
-        list[str] | None, typer.Option(help="Only this one of them; once or more.")
+        list[str] | None,
+        typer.Option(envvar="MODELRAMP_STACKS", help="Only this one of them; once or more."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, in a line.")] = False,
 ) -> None:
@@ -37,7 +38,7 @@ def stacks(
         if unknown := sorted({*stack} - {*names}):
             raise typer.BadParameter(f"no stack {', '.join(unknown)}; there are: {names}")
         names = [it for it in names if it in stack]
-    if changed_since:
+    if changed_since and changed_since.strip("0"):  # CI's word for no commit is zeros
         # Three dots: since they parted, whatever was merged there meanwhile.
         since = ("--name-only", "-z", "--relative", f"{changed_since}...HEAD")
         said = Repository.of(root).run("diff", *since, folder=root)
