@@ -8,9 +8,19 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from rules.pods import Container, containers
+from rules.pods import Container, Pod, containers, pods
 from rules.policy import Options, resource_policy
-from rules.reading import Declared, Finding, NotKnown, each, mapping, mappings, members, sequence
+from rules.reading import (
+    Declared,
+    Finding,
+    NotKnown,
+    at,
+    each,
+    mapping,
+    mappings,
+    members,
+    sequence,
+)
 from rules.route import PREFIX, SERVICE_KIND
 
 _TOPIC = "artifacts"
@@ -24,6 +34,7 @@ _STORAGE_VARIABLE = "STORAGE_URI"
 
 def _images(declared: Declared, _: Options) -> Iterator[Finding]:
     yield from each(containers(declared), _image)
+    yield from each(pods(declared), _volumes)
     yield from each(_oci(declared), lambda it: _pinned(*it))
 
 
@@ -31,11 +42,13 @@ def _image(container: Container) -> Iterator[Finding]:
     image = container.props.get("image")
     if image is not None:
         yield from _pinned(f"{container.where}.image", str(image))
-    for index, volume in enumerate(mappings(container.pod.get("volumes"))):
-        reference = mapping(volume.get("image")).get("reference")
+
+
+def _volumes(pod: Pod) -> Iterator[Finding]:
+    for index, volume in enumerate(mappings(pod.spec.get("volumes"))):
+        reference = at(volume, "image", "reference")
         if reference is not None:
-            pod = container.where.split(".containers")[0]
-            yield from _pinned(f"{pod}.volumes.{index}.image.reference", str(reference))
+            yield from _pinned(f"{pod.where}.volumes.{index}.image.reference", str(reference))
 
 
 def _oci(declared: Declared) -> Iterator[tuple[str, str]]:

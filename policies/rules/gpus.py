@@ -12,7 +12,7 @@ from pulumi_policy import Severity
 from pulumi_policy.proxy import UnknownValueError
 
 from rules.node_pools import NodePool, node_pools
-from rules.pods import Container, containers, pods
+from rules.pods import Container, Pod, containers, pods
 from rules.policy import Options, resource_policy, stack_policy
 from rules.reading import (
     Declared,
@@ -110,31 +110,34 @@ def _apart(declared: Declared, _: Options) -> Iterator[Finding]:
     if declared.kind == "configmap":
         yield from each(_plugin_configs(declared), _slices)
         return
-    yield from each(pods(declared), lambda it: _kept_apart(declared, *it))
+    yield from each(pods(declared), lambda it: _kept_apart(declared, it))
 
 
-def _kept_apart(declared: Declared, where: str, pod: Properties) -> Iterator[Finding]:
-    own = [it for it in containers(declared) if isinstance(it, Container) and it.pod is pod]
+def _kept_apart(declared: Declared, pod: Pod) -> Iterator[Finding]:
+    where, spec = pod.where, pod.spec
+    own = [
+        it for it in containers(declared) if isinstance(it, Container) and it.pod.where == pod.where
+    ]
     asking = [it for it in own if _asks(it)]
     for container in own:
         if container not in asking and _sees_all(container):
             yield f"{container.where} sees all GPUs of its node without asking for one"
-    if not asking and "nvidia" in str(pod.get("runtimeClassName") or ""):
+    if not asking and "nvidia" in str(spec.get("runtimeClassName") or ""):
         yield f"{where} runs under NVIDIA's runtime, which shows all GPUs, without asking for one"
-    if not asking and not sequence(pod.get("resourceClaims")):
+    if not asking and not sequence(spec.get("resourceClaims")):
         return
-    group = _label(declared, pod, where)
+    group = pod.label(_SHARE_GROUP)
     if not group:
         yield f"{where} has GPUs and no label {_SHARE_GROUP}"
-    elif not any(_is_apart(it, group) for it in _terms(pod)):
+    elif not any(_is_apart(it, group) for it in _terms(spec)):
         yield f"{where} has GPUs and may land beside another share group than {group}"
-    if not pod.get("priorityClassName"):
+    if not spec.get("priorityClassName"):
         yield f"{where} has GPUs and no priorityClassName, so no quota of a pool counts it"
-    if pod.get("nodeName"):
+    if spec.get("nodeName"):
         yield f"{where} names its node, so no scheduler keeps it apart"
     yield from (
         f"{where} tolerates nodes of other share groups"
-        for it in mappings(pod.get("tolerations"))
+        for it in mappings(spec.get("tolerations"))
         if _tolerates_others(it, group)
     )
 
@@ -156,18 +159,9 @@ def _sees_all(container: Container) -> bool:
     )
 
 
-def _label(declared: Declared, pod: Properties, where: str) -> str:
-    """Returns the share group of a pod; its labels stand beside its spec, or in a predictor."""
-    value: Any = declared.props
-    for key in where.split(".")[:-1]:
-        value = value[int(key)] if key.isdigit() else mapping(value).get(key)
-    labels = (pod.get("labels"), at(value, "metadata", "labels"))
-    return next((str(it[_SHARE_GROUP]) for it in map(mapping, labels) if _SHARE_GROUP in it), "")
-
-
-def _terms(pod: Properties) -> list[Properties]:
+def _terms(spec: Properties) -> list[Properties]:
     required = "requiredDuringSchedulingIgnoredDuringExecution"
-    return mappings(at(pod, "affinity", "podAntiAffinity", required))
+    return mappings(at(spec, "affinity", "podAntiAffinity", required))
 
 
 def _is_apart(term: Properties, group: str) -> bool:

@@ -37,20 +37,41 @@ _HOLDERS = frozenset(
 
 
 @dataclass(frozen=True)
+class Pod:
+    """A pod, or a template of pods.
+
+    Attributes:
+        where: its spec is in its resource, as a path.
+        spec: of the pod.
+        around: what the spec stands in; its metadata are those of the pod.
+    """
+
+    where: str
+    spec: Properties
+    around: Properties
+
+    def label(self, key: str) -> str:
+        """Returns a label of the pod, empty without; a predictor holds them in itself."""
+        is_component = self.where.rpartition(".")[2] in COMPONENTS
+        labels = (self.spec if is_component else mapping(self.around.get("metadata"))).get("labels")
+        return str(mapping(labels).get(key) or "")
+
+
+@dataclass(frozen=True)
 class Container:
     """One container.
 
     Attributes:
         where: in its resource, as a path.
         props: the container.
-        pod: the pod's spec around it.
+        pod: that it is of.
         is_init: whether it ends before others begin.
         is_model: whether KServe merges it with the container of a runtime.
     """
 
     where: str
     props: Properties
-    pod: Properties
+    pod: Pod
     is_init: bool = False
     is_model: bool = False
 
@@ -64,44 +85,53 @@ def containers(declared: Declared) -> Iterator[Container | NotKnown]:
         return
     if declared.kind == "clusterstoragecontainer":
         own = mapping(declared.spec.get("container"))
-        yield Container("spec.container", own, declared.spec, is_init=True)
+        yield Container("spec.container", own, Pod("spec", {}, declared.props), is_init=True)
         return
     for key, value in members(declared.props):
         if key not in _NOT_DECLARED and not key.startswith("__"):
-            yield from _within(value, key, key)
+            yield from _within(value, key, Pod(key, mapping(value), declared.props))
 
 
-def pods(declared: Declared) -> Iterator[tuple[str, Properties] | NotKnown]:
-    """Yields path and spec of every pod of a Kubernetes resource."""
-    seen: list[Properties] = []
+def pods(declared: Declared) -> Iterator[Pod | NotKnown]:
+    """Yields every pod of a Kubernetes resource."""
+    seen: set[str] = set()
     for container in containers(declared):
         if isinstance(container, NotKnown):
             yield container
-        elif not any(it is container.pod for it in seen):
-            seen.append(container.pod)
-            yield container.where.split(".containers")[0], container.pod
+        elif container.pod.where not in seen:
+            seen.add(container.pod.where)
+            yield container.pod
 
 
-def _within(value: Any, where: str, key: str) -> Iterator[Container | NotKnown]:
-    """Yields the containers within a value that stands under a key."""
+def _within(value: Any, key: str, place: Pod) -> Iterator[Container | NotKnown]:
+    """Yields the containers within a value, which may be the pod of a place.
+
+    Args:
+        value: as declared.
+        key: that it stands under, also through a list.
+        place: where it is, and what is around it.
+    """
     if isinstance(value, NotKnown):
         if key in _HOLDERS:
             yield value
         return
     is_pod = False
     if isinstance(value, Mapping):
-        for container in _of_pod(mapping(value), where, key):
+        for container in _of_pod(place, key):
             is_pod = True
             yield container
     for name, inner in members(value):
         # Of a pod only the workers of a model are left: they are pods again.
         if not is_pod or name == "workerSpec":
-            place = name if isinstance(value, Mapping) else key
-            yield from _within(inner, f"{where}.{name}", place)
+            is_list = not isinstance(value, Mapping)
+            around = place.around if is_list else place.spec
+            inside = Pod(f"{place.where}.{name}", mapping(inner), around)
+            yield from _within(inner, key if is_list else name, inside)
 
 
-def _of_pod(pod: Properties, where: str, key: str) -> Iterator[Container | NotKnown]:
-    for name, found in members(pod):
+def _of_pod(pod: Pod, key: str) -> Iterator[Container | NotKnown]:
+    for name, found in members(pod.spec):
+        where = f"{pod.where}.{name}"
         if name in _LISTS:
             if isinstance(found, NotKnown):
                 yield found
@@ -112,10 +142,9 @@ def _of_pod(pod: Properties, where: str, key: str) -> Iterator[Container | NotKn
                     container = mapping(cast("Any", it))
                     # One that restarts is a sidecar: it runs as long as the others.
                     ends = name == "initContainers" and container.get("restartPolicy") != "Always"
-                    yield Container(f"{where}.{name}.{index}", container, pod, is_init=ends)
+                    yield Container(f"{where}.{index}", container, pod, is_init=ends)
         elif key in COMPONENTS and name in _MODELS:
             if isinstance(found, NotKnown):
                 yield found
             elif isinstance(found, Mapping):
-                model = mapping(cast("Any", found))
-                yield Container(f"{where}.{name}", model, pod, is_model=True)
+                yield Container(where, mapping(cast("Any", found)), pod, is_model=True)

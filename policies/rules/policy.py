@@ -106,7 +106,6 @@ def stack_policy(topic: str, rule: StackRule, **details: Unpack[Details]) -> Sta
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         options = args.get_config()
         declared = [it for it in map(_declared, args.resources) if not _is_exempt(it, options)]
-
         _tell(rule(declared, options), report)
 
     return StackValidationPolicy(validate=validate, **_told(topic, details))

@@ -86,6 +86,12 @@ class Declared:
         return name if isinstance(name, str) else self.name
 
     @property
+    def namespace(self) -> str:
+        """Namespace of the object, empty where it is the provider's."""
+        namespace = at(self.props, "metadata", "namespace")
+        return namespace if isinstance(namespace, str) else ""
+
+    @property
     def annotations(self) -> Properties:
         """Annotations of the object."""
         return mapping(at(self.props, "metadata", "annotations"))

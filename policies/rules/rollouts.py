@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from pulumi_policy import Severity
 from pulumi_policy.proxy import UnknownValueError
@@ -42,21 +41,19 @@ def rollouts(
 
 def running(resources: Sequence[Declared], route: Declared) -> Mapping[str, Declared]:
     """Returns the InferenceServices of a route's namespace by name, which is that of no other."""
-    namespace = at(route.props, "metadata", "namespace")
     return {
         it.object_name: it
         for it in resources
-        if it.kind == SERVICE_KIND and at(it.props, "metadata", "namespace") == namespace
+        if it.kind == SERVICE_KIND and it.namespace == route.namespace
     }
 
 
 def _one_candidate(resources: Sequence[Declared], _: Options) -> Found:
     routes, unread = rollouts(resources)
     yield from unread
-    services: dict[tuple[Any, str], list[tuple[Declared, Rollout]]] = {}
+    services: dict[tuple[str, str], list[tuple[Declared, Rollout]]] = {}
     for declared, rollout in routes:
-        namespace = at(declared.props, "metadata", "namespace")
-        key = namespace, rollout.service.casefold()
+        key = declared.namespace, rollout.service.casefold()
         services.setdefault(key, []).append((declared, rollout))
     for together in services.values():
         last, active = together[-1][0], [it for _, it in together if not it.is_withdrawn]

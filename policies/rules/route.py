@@ -24,7 +24,10 @@ NO_VERSION = "none"
 STRATEGIES = ("canary", "linear", "blue-green", "shadow", "ab-test", "all-at-once")
 
 _USERS = 100
-_BUCKETS = re.compile(r"[0-9|\[\]-]+")
+_FIGURE = r"(?:[0-9]|\[[0-9]-[0-9]\])"
+_BUCKETS = re.compile(rf"{_FIGURE}{{1,2}}(?:\|{_FIGURE}{{1,2}})*")
+"""A pattern of numbers from 0 to 99 and of nothing else: another could take every browser."""
+
 _SECONDS = re.compile(r"(\d+)s")
 
 
@@ -169,8 +172,7 @@ def sent(route: Declared, strategy: str) -> list[Sent]:
         route: as declared.
         strategy: with `ab-test`, a rule may take some users only.
     """
-    namespace = at(route.props, "metadata", "namespace")
-    return [_sent(it, strategy, namespace) for it in mappings(route.spec.get("rules"))]
+    return [_sent(it, strategy, route.namespace) for it in mappings(route.spec.get("rules"))]
 
 
 def percent_of(backend: str, rules: list[Sent]) -> float:
@@ -185,7 +187,7 @@ def percent_of(backend: str, rules: list[Sent]) -> float:
     return 100 * sum(shares) / _USERS
 
 
-def _sent(rule: Properties, strategy: str, namespace: Any) -> Sent:
+def _sent(rule: Properties, strategy: str, namespace: str) -> Sent:
     weights: dict[str, float] = {}
     filters = mappings(rule.get("filters"))
     references = mappings(rule.get("backendRefs"))
@@ -274,7 +276,7 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{PREFIX}{key} is {value!r}, allowed: {', '.join(allowed)}")
 
 
-def _is_own_service(reference: Properties, namespace: Any) -> bool:
+def _is_own_service(reference: Properties, namespace: str) -> bool:
     kind, group = reference.get("kind") or "Service", reference.get("group") or ""
     is_service = kind == "Service" and group in ("", "core")
     return is_service and reference.get("namespace") in (None, namespace)
@@ -298,7 +300,6 @@ def _users(matches: list[Properties]) -> frozenset[int]:
 def _bucket(match: Properties) -> frozenset[int]:
     for header in mappings(match.get("headers")):
         pattern = str(header.get("value"))
-        # Nothing else than numbers: another pattern could take every browser, say.
         if header.get("type") == "RegularExpression" and _BUCKETS.fullmatch(pattern):
             try:
                 return frozenset(it for it in range(_USERS) if re.fullmatch(pattern, str(it)))

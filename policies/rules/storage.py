@@ -58,10 +58,10 @@ class Settings:
             if key in ("bucket", "bucketName", "id", "arn") and not isinstance(value, NotKnown)
         }
         for declared in resources:
-            if not declared.aws.startswith("s3/Bucket") or declared.aws == _BUCKET:
+            if not declared.aws.startswith("s3/Bucket"):
                 continue
             try:
-                theirs = declared.props.get("bucket") in names
+                theirs = str(declared.props.get("bucket")) in names
             except UnknownValueError as unknown:
                 theirs = False
                 if not declared.made_from.get("bucket"):

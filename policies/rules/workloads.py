@@ -8,12 +8,11 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from rules.pods import COMPONENTS, JOBS, MODEL_CONTAINER, RUNTIMES, Container, containers, pods
+from rules.pods import COMPONENTS, JOBS, MODEL_CONTAINER, RUNTIMES, Container, Pod, containers, pods
 from rules.policy import RISKS, Options, each_of, resource_policy, stack_policy
 from rules.reading import (
     Declared,
     Finding,
-    Properties,
     at,
     each,
     mapping,
@@ -40,7 +39,7 @@ def _not_root(declared: Declared, _: Options) -> Iterator[Finding]:
 
 def _root(container: Container) -> Iterator[Finding]:
     own = mapping(container.props.get("securityContext"))
-    around = mapping(container.pod.get("securityContext"))
+    around = mapping(container.pod.spec.get("securityContext"))
     if own.get("runAsNonRoot", around.get("runAsNonRoot")) is not True:
         yield f"{container.where} may run as root: runAsNonRoot is not true"
     user = own.get("runAsUser", around.get("runAsUser"))
@@ -51,7 +50,7 @@ def _root(container: Container) -> Iterator[Finding]:
 def _no_escalation(declared: Declared, options: Options) -> Iterator[Finding]:
     added = frozenset(options.get("capabilities", []))
     yield from each(containers(declared), lambda it: _escalates(it, added))
-    yield from each(pods(declared), lambda it: _beyond_the_pod(*it))
+    yield from each(pods(declared), _beyond_the_pod)
     if declared.kind == "persistentvolume" and declared.spec.get("hostPath") is not None:
         yield "the volume is a folder of the node"
 
@@ -69,13 +68,14 @@ def _escalates(container: Container, allowed: frozenset[str]) -> Iterator[Findin
         yield f"{container.where} sees all of /proc: procMount is {own['procMount']}"
 
 
-def _beyond_the_pod(where: str, pod: Properties) -> Iterator[Finding]:
+def _beyond_the_pod(pod: Pod) -> Iterator[Finding]:
+    where, spec = pod.where, pod.spec
     for key in ("hostNetwork", "hostPID", "hostIPC"):
-        if pod.get(key) not in (None, False):
+        if spec.get(key) not in (None, False):
             yield f"{where} uses the node's own: {key} is true"
-    if pod.get("hostUsers") is True:
+    if spec.get("hostUsers") is True:
         yield f"{where} asks for the node's users: hostUsers is true"
-    for volume in mappings(pod.get("volumes")):
+    for volume in mappings(spec.get("volumes")):
         if volume.get("hostPath") is not None:
             yield f"{where} mounts a folder of the node: the volume {volume.get('name')}"
 
@@ -120,15 +120,14 @@ def _replicated(
     least, risks = options.get("atLeast", 2), options.get("risks", list(RISKS))
     from_percent = options.get("candidateFromPercent", 50)
     named = {
-        (at(route.props, "metadata", "namespace"), name): (rollout, version)
+        (route.namespace, name): (rollout, version)
         for route, rollout in rollouts(resources)[0]
         for name, version in _services(route, rollout)
     }
 
     def check(declared: Declared) -> Iterator[Finding]:
         if declared.kind == SERVICE_KIND:
-            namespace = at(declared.props, "metadata", "namespace")
-            found = named.get((namespace, declared.object_name))
+            found = named.get((declared.namespace, declared.object_name))
             if found and not _carries(*found, from_percent, risks):
                 return
             for name in COMPONENTS:
