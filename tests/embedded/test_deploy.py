@@ -30,8 +30,8 @@ from rollout.deploy import start as begin
 from rollout.git import Repository
 from rollout.registry_follow import follow, follow_quietly
 from scripts.main import _app
+from tests.rollout.forge_server import Server, environment, server  # noqa: F401
 from tests.rollout.test_git import git
-from tests.rollout.test_proposal import Server, environment, server  # noqa: F401
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
 
