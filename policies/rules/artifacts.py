@@ -74,24 +74,30 @@ def _models(declared: Declared, _: Options) -> Iterator[Finding]:
 
 def _unpinned(declared: Declared, addresses: list[tuple[str, str]]) -> Iterator[Finding]:
     said = declared.annotations.get(f"{PREFIX}digest")
-    if said is not None and _DIGEST.fullmatch(str(said)):
-        return
-    if any(_says_digest(it) for it in containers(declared) if isinstance(it, Container)):
+    told = {
+        digest
+        for it in containers(declared)
+        if isinstance(it, Container)
+        for digest in _digests(it)
+    }
+    if said is not None and told - {str(said)}:
+        yield f"the annotation says {said}, and the server is told {', '.join(sorted(told))}"
+    if any(_DIGEST.fullmatch(str(it)) for it in (said, *told)):
         return
     for where, uri in addresses:
         if not uri.lower().startswith("oci://"):  # the digest of an image is another rule's
             yield f"{where} is {uri} without a digest: what lies there may change"
 
 
-def _says_digest(container: Container) -> bool:
-    arguments = (*sequence(container.props.get("args")), *sequence(container.props.get("command")))
-    digests = [str(it).removeprefix(_ARGUMENT) for it in arguments if _ARGUMENT in str(it)]
-    digests += [
-        str(it.get("value"))
-        for it in mappings(container.props.get("env"))
-        if it.get("name") == _VARIABLE
-    ]
-    return any(_DIGEST.fullmatch(it) for it in digests)
+def _digests(container: Container) -> Iterator[str]:
+    """Yields the digests that a server is told: it refuses another content."""
+    for key in ("args", "command"):
+        for it in map(str, sequence(container.props.get(key))):
+            if it.startswith(_ARGUMENT):
+                yield it.removeprefix(_ARGUMENT)
+    for it in mappings(container.props.get("env")):
+        if it.get("name") == _VARIABLE:
+            yield str(it.get("value"))
 
 
 def _addresses(declared: Declared) -> Iterator[tuple[str, Any]]:
@@ -113,8 +119,6 @@ def _addresses_within(value: Any, where: str, key: str) -> Iterator[tuple[str, A
         for name, inner in members(inside):
             if name == "path":
                 yield f"{where}.{name}", inner
-        return
-    if inside and key == "env":
         return
     for name, inner in members(value):
         yield from _addresses_within(inner, f"{where}.{name}", name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,6 @@ _UNSEEN = {
     "pulumi-python:dynamic:Resource": "what a dynamic provider does",
     "pulumi-nodejs:dynamic:Resource": "what a dynamic provider does",
 }
-
-
 _UNSEEN_GROUPS = {
     "argoproj.io/application": "what Argo CD makes",
     "argoproj.io/applicationset": "what Argo CD makes",
@@ -85,7 +83,9 @@ def _promoted(
 
 
 def _of_risk(
-    resources: Sequence[Declared], options: Options, check: Any
+    resources: Sequence[Declared],
+    options: Options,
+    check: Callable[[Declared, Rollout], Iterable[Finding]],
 ) -> Iterator[tuple[Declared | None, Finding]]:
     routes, unread = rollouts(resources)
     yield from unread
@@ -109,8 +109,8 @@ def _digests(
 
 def _log(folder: Path, stack: str, service: str) -> list[Mapping[str, Any]]:
     """Returns the deployment log of a service; its lines are those of `rollout.history`."""
-    if not all(it.replace("-", "").isalnum() for it in (stack, service)):
-        return []
+    if any(Path(it).name != it for it in (stack, f"{service}.jsonl")):
+        return []  # no name, but a way to another file
     try:
         text = (folder / stack / f"{service}.jsonl").read_text(encoding="utf-8")
     except OSError:

@@ -707,6 +707,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
         "models-by-digest",
         lambda: unannotated({"predictor": {"minReplicas": 2, "sklearn": raw_container()}}),
     ),
+    "a model whose annotation says another digest than its server is told": (
+        "models-by-digest",
+        lambda: replaced("fraud-1.5.0", digest("4")),
+    ),
     "a model by an environment variable": (
         "models-by-digest",
         lambda: unannotated(
