@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from review.amounts import counted, written
 from review.capacity import Capacity, PoolChange
 from review.gate import Finding
 from review.moves import Change, changes_of, sentence
 from review.preview import UNKNOWN, Preview, State, Step, Violation
-from review.secrecy import MASKED, names_a_secret, without_secrets
+from review.secrecy import MASKED, names_a_secret, without_codes, without_secrets
 from rollout.markdown import code, plain, target
 
 LIMIT_BYTES: Final = 65_000
@@ -27,7 +28,16 @@ LIMIT_BYTES: Final = 65_000
 SUMMARY_LIMIT_BYTES: Final = 1_000_000
 """GitHub takes 1 MiB of a step's summary."""
 
-_ROWS: Final = (10_000, 2000, 500, 200, 100, 50, 20, 10, 5, 1)
+_PACK: Final = "modelramp"
+"""The policy pack that docs/policies.md tells of."""
+
+_ALL: Final = 1_000_000
+_ROWS: Final = (5000, 2000, 1000, 500, 200, 100, 50, 20, 5)
+_ROOM: Final = (*((_ALL, it) for it in (_ALL, *_ROWS, 0)), *((it, 0) for it in _ROWS))
+"""Rows of each list and of the folded ones, which are the first to go."""
+
+_DETAILS: Final = ("steps", "warnings")
+_WORDS: Final = {"findings": "deletes and replacements", "steps": "changes"}
 _LONGEST_VALUE: Final = 60
 _LONGEST_TEXT: Final = 600
 _MOST_VALUES: Final = 8
@@ -76,13 +86,26 @@ def render(subject: Subject, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]
         subject: what it is about.
         limit_bytes: it is not longer.
     """
-    text = ""
-    for rows in _ROWS:
-        drawn = _template().render(**_view(subject, rows))
+    whole, text = _view(subject), ""
+    for rows, details in _ROOM:
+        drawn = _template().render({**whole, **_shortened(whole, rows, details)})
         text = marker(subject.stack) + "\n" + re.sub(r"\n{3,}", "\n\n", drawn).strip() + "\n"
         if len(text.encode()) <= limit_bytes:
-            return text, rows == _ROWS[0]
+            return text, (rows, details) == _ROOM[0]
     return text.encode()[:limit_bytes].decode(errors="ignore"), False
+
+
+def _shortened(view: Mapping[str, Any], rows: int, details: int) -> dict[str, _Rows]:
+    """Returns the first rows of each list of a view."""
+    lists = {name: it for name, it in view.items() if isinstance(it, list)}
+    sizes = {name: details if name in _DETAILS else rows for name in lists}
+    return {name: _rows(name, it, sizes[name]) for name, it in lists.items()}
+
+
+def _rows(name: str, them: Sequence[Any], size: int) -> _Rows:
+    left = len(them) - size
+    note = f"_And {left} more {_WORDS.get(name, name)}: in the summary of the run._"
+    return _Rows(them[:size], Markup(note if left > 0 else ""))  # noqa: S704
 
 
 @cache
@@ -94,43 +117,44 @@ def _template() -> Template:
         lstrip_blocks=True,
         # The escaping of HTML is not that of Markdown: `finalize` does it, for every expression.
         autoescape=False,  # noqa: S701
-        finalize=plain,
+        finalize=_shown,
     )
     environment.filters |= {"code": code, "target": target}
     return environment.get_template("comment.md.j2")
 
 
+def _shown(value: Any) -> str:
+    """Returns a value as text that is no markup, mentions nobody, and has no terminal codes."""
+    return plain(value if isinstance(value, Markup) else without_codes(str(value)))
+
+
 @dataclass(frozen=True)
 class _Rows:
-    """The first rows of a list, and how many more there are."""
+    """The first rows of a list, and what is said of the others."""
 
     shown: Sequence[Any]
-    more: int
+    note: Markup
 
 
-def _view(subject: Subject, rows: int) -> dict[str, Any]:
+def _view(subject: Subject) -> dict[str, Any]:
     preview = subject.preview
-
-    def first(them: Sequence[Any]) -> _Rows:
-        return _Rows(them[:rows], max(0, len(them) - rows))
-
     return {
         "stack": subject.stack,
-        "counts": _counts(preview.counts),
+        "counts": _counts(preview),
         "failed": preview.has_failed,
         "why_failed": _why_failed(preview),
-        "errors": first([_short(it) for it in preview.errors if it != _STOPPED]),
-        "findings": first([_finding(it) for it in subject.findings]),
+        "errors": [_short(it) for it in preview.errors if it != _STOPPED],
+        "findings": [_finding(it) for it in subject.findings],
         "refused": sum(it.verdict == "refused" for it in subject.findings),
         "others": _others(subject),
-        "services": first(_services(preview)),
+        "services": _services(preview),
         "capacity": subject.capacity,
         "pools": [_pool(it) for it in subject.capacity.pools] if subject.capacity else [],
         "why_not": subject.why_not,
-        "violations": None if preview.violations is None else first(_violations(subject)),
+        "violations": None if preview.violations is None else _violations(subject),
         "policies_url": subject.policies_url,
-        "steps": first([_change(it) for it in sorted(preview.steps, key=_order) if it.custom]),
-        "warnings": first([_short(it) for it in preview.warnings]),
+        "steps": [_change(it) for it in sorted(preview.steps, key=_order) if it.custom],
+        "warnings": [_short(it) for it in preview.warnings],
         "commit": subject.commit[:12],
         "run_url": subject.run_url,
     }
@@ -144,12 +168,14 @@ def _why_failed(preview: Preview) -> str:
     return ""
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(preview: Preview) -> str:
+    counts = preview.counts
     told = {it: counts.get(it, 0) for it in _OPERATIONS}
     told |= {it: count for it, count in counts.items() if it not in (*told, "same", "read")}
     parts = [f"{count} to {operation}" for operation, count in told.items() if count]
     same = f"{counts.get('same', 0)} unchanged"
-    return f"{', '.join(parts)}; {same}" if parts else f"no changes; {same}"
+    nothing = "failed" if preview.has_failed else "no changes"
+    return f"{', '.join(parts) or nothing}; {same}"
 
 
 def _finding(finding: Finding) -> dict[str, str]:
@@ -222,8 +248,8 @@ def _violations(subject: Subject) -> list[dict[str, Any]]:
         {
             "level": it.level + (f", {it.severity}" if it.severity else ""),
             "is_mandatory": it.is_mandatory,
-            "policy": it.policy,
-            "url": f"{subject.policies_url}#{it.policy}",
+            "policy": it.policy if it.pack == _PACK else f"{it.pack}: {it.policy}",
+            "url": _page(subject, it),
             "resource": it.resource,
             "message": _short(it.message),
             "remedy": subject.remedies.get(it.policy, ""),
@@ -235,6 +261,12 @@ def _violations(subject: Subject) -> list[dict[str, Any]]:
 def _order(step: Step) -> tuple[bool, bool, str, str]:
     """Deletes first, then replacements; the engine's own order is another one at each run."""
     return not step.is_deleted, not step.is_replaced, step.op, step.urn
+
+
+def _page(subject: Subject, violation: Violation) -> str:
+    """Returns where a policy of ours is told; "" of others."""
+    ours = violation.pack == _PACK and re.fullmatch(r"[a-z0-9-]+", violation.policy)
+    return f"{subject.policies_url}#{violation.policy}" if ours else ""
 
 
 def _change(step: Step) -> dict[str, Any]:

@@ -34,7 +34,12 @@ def step(
     """A step; `more` is of both states, and so is `parent`."""
     urn = f"{UP}{kind}::{name}"
     states = {
-        key: {"urn": urn, "custom": not kind.startswith("modelramp:"), "inputs": it, **more}
+        key: {
+            "urn": urn,
+            "custom": not kind.rpartition("$")[2].startswith("modelramp:"),
+            "inputs": it,
+            **more,
+        }
         for key, it in (("oldState", old), ("newState", new))
         if it is not None
     }
@@ -100,11 +105,11 @@ def digest(*steps: dict[str, Any], same: int = 0, errors: tuple[str, ...] = ()) 
     return {"steps": list(steps), "diagnostics": said, "changeSummary": counts}
 
 
-def made(path: Path, *steps: dict[str, Any], **more: Any) -> Preview:
+def made(path: Path, *steps: dict[str, Any], events: Path | None = None, **more: Any) -> Preview:
     """Writes a preview and reads it."""
     file = path / "preview.json"
     file.write_text(json.dumps(digest(*steps, **more)))
-    return read_preview(file)
+    return read_preview(file, events)
 
 
 def event(policy: str, urn: str, message: str, level: str = "mandatory", **more: str) -> str:

@@ -52,8 +52,10 @@ def test_what_the_real_engine_shows_is_said_in_words(name: str, said: str):
         (
             Rollout("s", A, B, percent=10),
             Rollout("s", A, C, percent=1),
-            "candidate 1.5.0 leaves with 10% of traffic; candidate 1.6.0 starts at 1%, "
-            "stable 1.4.0 at 99%",
+            (
+                "candidate 1.5.0 leaves with 10% of traffic; candidate 1.6.0 starts at 1%, "
+                "stable 1.4.0 at 99%"
+            ),
         ),
         (
             Rollout("s", A, B, percent=10),
