@@ -54,13 +54,14 @@ def _rehearsed(
     resources: Sequence[Declared], options: Options
 ) -> Iterator[tuple[Declared | None, Finding]]:
     folder = REPOSITORY / str(options.get("historyFolder", "stacks/history"))
+    services = running(resources)
 
     def check(declared: Declared, rollout: Rollout) -> Iterator[Finding]:
         if not rollout.staging:
             yield f"{rollout.service} names no stack that a version has to pass first"
             return
         log = _log(folder, rollout.staging, rollout.service)
-        for version, digest in _digests(resources, declared, rollout):
+        for version, digest in _digests(services, declared, rollout):
             if not _was_promoted(log, digest):
                 yield f"{version} was never promoted on the stack {rollout.staging}"
 
@@ -71,11 +72,12 @@ def _promoted(
     resources: Sequence[Declared], options: Options
 ) -> Iterator[tuple[Declared | None, Finding]]:
     folder = REPOSITORY / str(options.get("historyFolder", "stacks/history"))
+    services = running(resources)
 
     def check(declared: Declared, rollout: Rollout) -> Iterator[Finding]:
         stack = declared.urn.split(":")[2]
         log = _log(folder, stack, rollout.service)
-        for version, digest in _digests(resources, declared, rollout):
+        for version, digest in _digests(services, declared, rollout):
             if version == rollout.stable and not _was_promoted(log, digest):
                 yield f"{version} is stable and was never promoted on the stack {stack}"
 
@@ -96,14 +98,14 @@ def _of_risk(
 
 
 def _digests(
-    resources: Sequence[Declared], route: Declared, rollout: Rollout
+    services: Mapping[tuple[str, str], Declared], route: Declared, rollout: Rollout
 ) -> Iterator[tuple[str, str]]:
     """Yields stable and candidate with the digests that their InferenceServices say."""
-    services = running(resources, route)
     for version in (rollout.stable, rollout.candidate):
         if not version:
             continue
-        service = services.get(service_name(rollout.service, version), route)
+        name = service_name(rollout.service, version)
+        service = services.get((route.namespace, name), route)
         yield version, str(service.annotations.get(f"{PREFIX}digest") or "")
 
 

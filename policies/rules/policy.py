@@ -145,12 +145,7 @@ def _declared(resource: PolicyResource) -> Declared:
 
 def _is_exempt(declared: Declared, options: Options) -> bool:
     exempt = options.get("exempt", [])
-    if not exempt:
-        return False
-    try:
-        return declared.name in exempt or declared.object_name in exempt
-    except UnknownValueError:
-        return False
+    return declared.name in exempt or declared.object_name in exempt
 
 
 def _tell(findings: Iterable[tuple[Declared | None, Finding]], report: ReportViolation) -> None:

@@ -63,8 +63,9 @@ class Declared:
 
         It counts whatever package the resource is from: SDKs made from CRDs have other tokens.
         """
-        if "kind" in self.props and "apiVersion" in self.props:
-            return str(self.props["kind"]).lower()
+        kind = _known_text(self.props, "kind")
+        if kind and _known_text(self.props, "apiVersion"):
+            return kind.lower()
         found = _KUBERNETES_TYPE.match(self.type)
         return found[1].removesuffix("Patch").lower() if found else ""
 
@@ -81,15 +82,13 @@ class Declared:
 
     @property
     def object_name(self) -> str:
-        """Name of the object in the cluster; the logical name where Pulumi chooses one."""
-        name = at(self.props, "metadata", "name")
-        return name if isinstance(name, str) else self.name
+        """Name of the object in the cluster; the logical name where that is not known yet."""
+        return _known_text(self.props, "metadata", "name") or self.name
 
     @property
     def namespace(self) -> str:
-        """Namespace of the object, empty where it is the provider's."""
-        namespace = at(self.props, "metadata", "namespace")
-        return namespace if isinstance(namespace, str) else ""
+        """Namespace of the object, empty where it is the provider's or not known yet."""
+        return _known_text(self.props, "metadata", "namespace")
 
     @property
     def annotations(self) -> Properties:
@@ -128,6 +127,15 @@ def at(value: Any, *path: str) -> Any:
     for key in path:
         value = mapping(value).get(key)
     return value
+
+
+def _known_text(value: Any, *path: str) -> str:
+    """Returns the text that a path of keys leads to, empty where there is none or not yet."""
+    try:
+        found = at(value, *path)
+    except UnknownValueError:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def number(value: Any, default: float) -> float:

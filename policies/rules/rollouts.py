@@ -39,13 +39,12 @@ def rollouts(
     return found, unread
 
 
-def running(resources: Sequence[Declared], route: Declared) -> Mapping[str, Declared]:
-    """Returns the InferenceServices of a route's namespace by name, which is that of no other."""
-    return {
-        it.object_name: it
-        for it in resources
-        if it.kind == SERVICE_KIND and it.namespace == route.namespace
-    }
+def running(resources: Sequence[Declared]) -> Mapping[tuple[str, str], Declared]:
+    """Returns the InferenceServices by namespace and name, which are those of no other.
+
+    Labels would not do: two could have the same.
+    """
+    return {(it.namespace, it.object_name): it for it in resources if it.kind == SERVICE_KIND}
 
 
 def _one_candidate(resources: Sequence[Declared], _: Options) -> Found:
@@ -90,6 +89,7 @@ def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:
     hours = options.get("leastHours", 24)
     routes, unread = rollouts(resources)
     yield from unread
+    services = running(resources)
     rollout_by_urn = {declared.urn: rollout for declared, rollout in routes}
 
     def check(declared: Declared) -> Iterator[Finding]:
@@ -106,9 +106,8 @@ def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:
             )
         if declared.kind == SERVICE_KIND:  # its revisions are Knative's
             return
-        services = running(resources, declared)
         for version in sorted(rollout.versions - {rollout.candidate}):
-            kept = services.get(service_name(rollout.service, version))
+            kept = services.get((declared.namespace, service_name(rollout.service, version)))
             if kept is None:
                 yield f"{rollout.service} {version} is named by the route and does not run"
             elif (

@@ -122,6 +122,17 @@ def test_of_a_live_object_only_what_is_declared_counts() -> None:
         assert told(policy, [made]) == ([], [])
 
 
+def test_a_namespace_that_is_not_known_keeps_no_rule_from_looking() -> None:
+    stack = [*version("1.4.0", "4", 1), *version("1.5.0", "5"), *rollout(5)]
+    for it in stack:
+        it["props"]["metadata"]["namespace"] = UNKNOWN
+    assert "down to 1 replicas" in told("at-least-two-replicas", stack)[0][0]
+    assert told("previous-version-kept", stack) == ([], [])
+    for it in stack:
+        it["props"]["metadata"]["name"] = UNKNOWN
+    assert "does not run" in told("previous-version-kept", stack)[0][0]
+
+
 def test_a_label_within_a_spec_is_no_label_of_the_pod() -> None:
     asks = container(resources={"limits": {"cpu": "1", "memory": "1", "nvidia.com/gpu": "1"}})
     spec = pod(asks, labels={"modelramp.dev/share-group": "chat"})
