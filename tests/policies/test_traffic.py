@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cases import rollout
 from evaluate import prepare, run
-from raw import CANDIDATE, STABLE, Resources, facts, moves, reference, route, split
+from raw import CANDIDATE, STABLE, Resources, custom, facts, moves, reference, route, split
 from rules.catalogue import POLICIES
 
 BY_NAME = {policy.name: policy for policy in POLICIES}
@@ -138,6 +138,12 @@ def test_names_of_models_are_known(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["predictor", "predictor-docs", "web", "fraud-v2", "api-v1-2"])
 def test_other_names_are_not(backend: str) -> None:
     assert not told(RAW_ROUTE, route({"backendRefs": [reference(backend)]}))
+
+
+@pytest.mark.parametrize("spec", [{}, {"router": None}])
+def test_a_language_model_without_a_route_is_no_route(spec: dict[str, Any]) -> None:
+    model = custom("serving.kserve.io/v1alpha1", "LLMInferenceService", spec)
+    assert not told(RAW_ROUTE, model)
 
 
 def test_the_newest_move_of_a_group_is_a_revert() -> None:

@@ -511,6 +511,14 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
             },
         ),
     ),
+    "a language model with a route of its own": (
+        "no-raw-route-to-a-model",
+        lambda: custom(
+            "serving.kserve.io/v1alpha1",
+            "LLMInferenceService",
+            {"replicas": 2, "router": {"route": {}}},
+        ),
+    ),
     # Rollouts together.
     "a second candidate in a second route": ("one-candidate-a-service", second_candidate),
     "a second candidate under a name in capitals": (
