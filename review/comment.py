@@ -213,7 +213,7 @@ def _services(preview: Preview) -> list[dict[str, Any]]:
 def _service(name: str, change: Change | None, touched: int) -> dict[str, Any]:
     said = sentence(change) if change else "no move"
     if said == "no move":
-        said = f"no move, {touched} resources change"
+        said += ", 1 resource changes" if touched == 1 else f", {touched} resources change"
     return {"name": name, "said": said, "moves": change is not None and change.moves_traffic}
 
 
@@ -252,7 +252,7 @@ def _violations(subject: Subject) -> list[dict[str, Any]]:
             "url": _page(subject, it),
             "resource": it.resource,
             "message": _short(it.message),
-            "remedy": subject.remedies.get(it.policy, ""),
+            "remedy": _with_code(subject.remedies.get(it.policy, "")),
         }
         for it in sorted(subject.preview.violations or (), key=order)
     ]
@@ -261,6 +261,15 @@ def _violations(subject: Subject) -> list[dict[str, Any]]:
 def _order(step: Step) -> tuple[bool, bool, str, str]:
     """Deletes first, then replacements; the engine's own order is another one at each run."""
     return not step.is_deleted, not step.is_replaced, step.op, step.urn
+
+
+def _with_code(text: str) -> Markup:
+    """Returns a text of ours, in which what stands between backticks is code."""
+    shown = [
+        code(it) if index % 2 else " " * (it[:1] == " ") + _shown(it) + " " * (it[-1:] == " ")
+        for index, it in enumerate(text.split("`"))
+    ]
+    return Markup("".join(shown).strip())  # noqa: S704
 
 
 def _page(subject: Subject, violation: Violation) -> str:

@@ -32,7 +32,10 @@ from tests.review.test_cost import EKS, PRICES, canary, service, stack
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
-REMEDIES = {"high-risk-first-step": "Begin with 5 percent or less."}
+REMEDIES = {
+    "high-risk-first-step": "Begin with 5 percent or less.",
+    "images-by-digest": "Write name@sha256:<digest>; `docker inspect` tells it, or `x`.",
+}
 
 
 @pytest.fixture
@@ -122,7 +125,7 @@ def test_what_has_no_room_is_counted(tmp_path: Path):
     assert len(text.encode()) <= LIMIT_BYTES
     more = re.search(r"_And (\d+) more services: in the summary of the run._", text)
     assert more
-    assert int(more[1]) + text.count("- **service-") == 800
+    assert int(more[1]) + text.count("+ **service-") == 800
     assert "_And 800 more changes: in the summary of the run._" in text
     assert "800 to update; 800 unchanged" in text
     assert text.count("<details>") == text.count("</details>") == 1
