@@ -92,7 +92,8 @@ preview-gate: install ## refuse deletes and replacements in that preview that no
 .PHONY: up
 up: install policies/.venv/.installed ## make what a stack declares so: make up STACK=prod
 	$(BIN)/modelramp validate --stack $(STACK) --merged
-	pulumi --non-interactive up --yes --skip-preview --stack $(STACK) $(PACK)
+	# The preview first: rules about the whole stack are asked at the end of it, before anything is done.
+	pulumi --non-interactive up --yes --stack $(STACK) $(PACK)
 
 .PHONY: release
 release: ## publish the tag TAG, with the schema of its stack files
