@@ -104,7 +104,8 @@ def _of_template(declared: Declared, resources: Sequence[Declared]) -> tuple[str
     """Returns the instance type of the launch template that a group is made from."""
     by_urn = {it.urn: it for it in resources}
     keys = ("launchTemplate", "launchConfiguration", "mixedInstancesPolicy")
-    templates = [by_urn[urn] for key in keys for urn in declared.made_from.get(key, ())]
+    made_from = [urn for key in keys for urn in declared.made_from.get(key, ())]
+    templates = [by_urn[urn] for urn in made_from if urn in by_urn]
     types = [str(it.props["instanceType"]) for it in templates if it.props.get("instanceType")]
     if declared.aws == "autoscaling/Group" and not types:
         raise LookupError("its launch template is not in this stack, nor its instance type")
@@ -118,7 +119,8 @@ def _nodes(declared: Declared, types: tuple[str, ...], is_spot: bool, most: floa
         raise LookupError(f"how many GPUs {unknown} has is not known")
     per_node = max((it for it in counts if it is not None), default=0)
     label = mapping(declared.props.get("labels")).get(POOL_LABEL) or declared.name
-    return NodePool(declared, str(label), types, is_spot, most, most * per_node)
+    # Not infinitely many times 0, which is no number.
+    return NodePool(declared, str(label), types, is_spot, most, per_node and most * per_node)
 
 
 def _karpenter(declared: Declared) -> NodePool:
@@ -133,8 +135,8 @@ def _karpenter(declared: Declared) -> NodePool:
         for it in mappings(at(template, "spec", "requirements"))
         if it.get("operator") == "DoesNotExist"
     }
-    narrowed = required.get(_TYPE) or required.get(_FAMILY) or required.get(_CATEGORY)
-    has_none = narrowed is not None and not any(map(may_have_gpus, narrowed))
+    narrowed = [required[key] for key in (_TYPE, _FAMILY, _CATEGORY) if required.get(key)]
+    has_none = any(not any(map(may_have_gpus, values)) for values in narrowed)
     if has_none or absent & {*_GPU_KEYS} or required.get(_GPU_COUNT) == ("0",):
         limit: Any = 0
     else:

@@ -155,11 +155,14 @@ def _tell(findings: Iterable[tuple[Declared | None, Finding]], report: ReportVio
         UnknownValueError: the engine shows it as advice, whatever the policy's level.
     """
     unknown: dict[str, None] = {}
-    for declared, finding in findings:
-        if isinstance(finding, NotKnown):
-            unknown[f"{declared.name}: {finding.reason}" if declared else finding.reason] = None
-        else:
-            report(finding, declared.urn if declared else None)
+    try:
+        for declared, finding in findings:
+            if isinstance(finding, NotKnown):
+                unknown[f"{declared.name}: {finding.reason}" if declared else finding.reason] = None
+            else:
+                report(finding, declared.urn if declared else None)
+    except UnknownValueError as error:
+        unknown[error.message] = None
     if unknown:
         error = UnknownValueError(UNKNOWN_STRING_VALUE, [])
         error.message = f"could not be checked: {'; '.join(unknown)}"

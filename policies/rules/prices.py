@@ -31,14 +31,12 @@ def may_have_gpus(family: str) -> bool:
     return family.lower().startswith(_GPU_FAMILIES)
 
 
-def types_of(family: str, file: str = PRICES_FILE) -> list[str]:
-    """Returns the instance types of a family that the file knows."""
-    return [it for it in _instances(file) if it.partition(".")[0] == family]
+def types_of(family: str) -> list[str]:
+    """Returns the instance types of a family that the file that ships knows."""
+    return [it for it in _instances(PRICES_FILE) if it.partition(".")[0] == family]
 
 
-def price_per_hour(
-    instance_type: str, region: str, kind: str, file: str = PRICES_FILE
-) -> float | None:
+def price_per_hour(instance_type: str, region: str, kind: str, file: str) -> float | None:
     """Returns what an instance costs; None where the file does not know it.
 
     Args:

@@ -101,6 +101,13 @@ def test_nodes_of_one_pool_add_up_and_its_quota_counts_once() -> None:
     assert "may grow to 8 GPUs" in said
 
 
+def test_a_group_without_a_largest_size_hides_no_other() -> None:
+    stack = [*nodes("m7i.large", most=None), *group()]
+    (said,), _ = told("gpu-cap-in-total", stack, atMost=8)
+    assert "may grow to 16 GPUs" in said
+    assert told("gpu-cap-of-a-pool", nodes("g5.xlarge", most=None))[0]
+
+
 @pytest.mark.parametrize("limit", ["8k", "lots"])
 def test_a_limit_that_is_no_plain_number_is_no_small_one(limit: str) -> None:
     assert told("gpu-cap-of-a-pool", karpenter(limits={"nvidia.com/gpu": limit}))[0]
@@ -141,7 +148,7 @@ def prices(tmp_path: Path) -> dict[str, str]:
     return {"pricesFile": str(file)}
 
 
-def nodes(*types: str, most: float = 10, **changed: Any) -> Resources:
+def nodes(*types: str, most: float | None = 10, **changed: Any) -> Resources:
     made = aws(
         "aws:eks/nodeGroup:NodeGroup",
         "nodes",
@@ -197,6 +204,14 @@ def test_what_is_known_may_be_too_much_already(prices: dict[str, str]) -> None:
     violations, advice = told("within-budget", stack, monthlyBudget=1, **prices)
     assert violations
     assert advice
+
+
+def test_a_region_that_is_not_known_yet_is_said(prices: dict[str, str]) -> None:
+    region = aws("pulumi:providers:aws", "aws", region="04da6b54-80e4-46f7-96ec-b56ff0331ba9")
+    stack = [*region, *nodes("g5.xlarge")[1:]]
+    violations, (said,) = told("within-budget", stack, monthlyBudget=0, **prices)
+    assert not violations
+    assert said.startswith("could not be checked: ")
 
 
 def test_without_a_budget_nothing_is_asked() -> None:
