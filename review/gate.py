@@ -32,6 +32,9 @@ PROTECTED: Final[Mapping[str, str]] = {
     "aws:s3/bucket:Bucket": "models and what was predicted",
     "aws:s3/bucketV2:BucketV2": "models and what was predicted",
     "aws:s3/directoryBucket:DirectoryBucket": "models and what was predicted",
+    "aws-native:eks:Nodegroup": "pods run on its nodes",
+    "aws-native:s3:Bucket": "models and what was predicted",
+    "aws-native:kms:Key": "without it nothing that it encrypted can be read",
     "aws:kms/key:Key": "without it nothing that it encrypted can be read",
 }
 """Why a kind is protected, by a pattern of its type; Kubernetes' own without `kubernetes:`."""
@@ -143,6 +146,8 @@ def _implied(
     if change is None or change.old is None:
         why = "its route is not in the preview, so whether it has traffic cannot be told"
         return False, f"{why}; pulumi preview --show-sames shows it"
+    if VERSION_LABEL not in labels:
+        return False, f"it serves all versions of {service}"  # KServe owns the split
     old, new = change.old, change.new
     percent = old.percents.get(version, 0)
     if percent or metadata.get("name") in sent:

@@ -18,10 +18,9 @@ from review.secrecy import without_secrets
 UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What stands for a value that is known only once the stack is up (sdk, resource/plugin)."""
 
-REPLACING: Final = ("replace", "create-replacement", "delete-replaced")
+REPLACING: Final = ("replace", "create-replacement", "delete-replaced", "import-replacement")
 DELETING: Final = ("delete", "delete-replaced")
 _NOTHING = ("same", "read", "refresh")
-COUNTED: Final = ("create", "update", "replace", "delete")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from pydantic.alias_generators import to_camel
 from rich.table import Table
 
 from models.cost import OwnHardware
@@ -59,7 +60,8 @@ def break_even(
     months = {it: months_to_pay_back(hardware, price, it) for it in UTILISATIONS}
     if as_json:
         paid_back = [{"utilisation": it, "months": after} for it, after in months.items()]
-        typer.echo(json.dumps({**asdict(found), "paidBack": paid_back}, indent=2))
+        told = {to_camel(name): it for name, it in asdict(found).items()}
+        typer.echo(json.dumps({**told, "paidBack": paid_back}, indent=2))
         return
     CONSOLE.print(_sentence(found, lifetime_months), highlight=False)
     table = Table(box=None, pad_edge=False)

@@ -135,6 +135,14 @@ def test_a_service_that_leaves_takes_versions_without_traffic_along_only_if_allo
     assert verdicts(found) == {f"s-{B}": "refused", "s-route": "refused"}
 
 
+def test_where_kserve_owns_the_split_its_one_service_is_never_implied(tmp_path: Path):
+    old = route("s", {}, facts(A, B, 10), "InferenceService")
+    old["metadata"]["labels"] = {"model-service": "s"}
+    found = made(tmp_path, step("replace", VERSION, "s-service", old, old))
+    assert verdicts(found) == {"s-service": "refused"}
+    assert why(found, "s-service") == "it serves all versions of s"
+
+
 @pytest.mark.parametrize(
     ("kind", "verdict"),
     [
@@ -142,6 +150,7 @@ def test_a_service_that_leaves_takes_versions_without_traffic_along_only_if_allo
         ("aws:s3/bucketV2:BucketV2", "refused"),
         ("aws:kms/key:Key", "refused"),
         ("aws:eks/nodeGroup:NodeGroup", "refused"),
+        ("aws-native:s3:Bucket", "refused"),
         ("kubernetes:karpenter.sh/v1:NodePool", "refused"),
         ("kubernetes:core/v1:Namespace", "refused"),
         ("kubernetes:gateway.networking.k8s.io/v1:GRPCRoute", "refused"),
@@ -153,7 +162,7 @@ def test_a_service_that_leaves_takes_versions_without_traffic_along_only_if_allo
         ("modelramp:index:GpuNodePool", None),
     ],
 )
-@pytest.mark.parametrize("op", ["delete", "replace", "create-replacement", "delete-replaced"])
+@pytest.mark.parametrize("op", ["delete", "replace", "import-replacement", "delete-replaced"])
 def test_each_protected_kind(tmp_path: Path, kind: str, verdict: str | None, op: str):
     new = None if op == "delete" else {}
     found = verdicts(made(tmp_path, step(op, kind, "it", {}, new)))

@@ -75,6 +75,8 @@ def test_the_card_for_3000_dollars():
     done = run("break-even", "--purchase", "3000", "--against", "3.06", "--json")
     told = json.loads(done.stdout)
     assert told["hours"] == pytest.approx(980.39, abs=0.01)
+    assert (told["ownHour"], told["cloudHour"]) == (0, 3.06)
+    assert told["paidBack"][3] == {"utilisation": 0.1, "months": pytest.approx(13.43, abs=0.01)}
     assert told["utilisation"] == pytest.approx(0.0373, abs=0.0001)
     assert (
         "980 hours of work, 41 days"
