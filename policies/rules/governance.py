@@ -98,15 +98,15 @@ def _of_risk(
 
 
 def _digests(
-    services: Mapping[tuple[str, str], Declared], route: Declared, rollout: Rollout
+    services: Mapping[tuple[str, str], list[Declared]], route: Declared, rollout: Rollout
 ) -> Iterator[tuple[str, str]]:
     """Yields stable and candidate with the digests that their InferenceServices say."""
     for version in (rollout.stable, rollout.candidate):
         if not version:
             continue
         name = service_name(rollout.service, version)
-        service = services.get((route.namespace, name), route)
-        yield version, str(service.annotations.get(f"{PREFIX}digest") or "")
+        for service in services.get((route.namespace, name), [route]):
+            yield version, str(service.annotations.get(f"{PREFIX}digest") or "")
 
 
 def _log(folder: Path, stack: str, service: str) -> list[Mapping[str, Any]]:

@@ -39,12 +39,17 @@ def rollouts(
     return found, unread
 
 
-def running(resources: Sequence[Declared]) -> Mapping[tuple[str, str], Declared]:
-    """Returns the InferenceServices by namespace and name, which are those of no other.
+def running(resources: Sequence[Declared]) -> Mapping[tuple[str, str], list[Declared]]:
+    """Returns the InferenceServices by namespace and name.
 
-    Labels would not do: two could have the same.
+    Several only where there are several clusters. Labels would not do: any two can be labelled
+    the same.
     """
-    return {(it.namespace, it.object_name): it for it in resources if it.kind == SERVICE_KIND}
+    found: dict[tuple[str, str], list[Declared]] = {}
+    for it in resources:
+        if it.kind == SERVICE_KIND:
+            found.setdefault((it.namespace, it.object_name), []).append(it)
+    return found
 
 
 def _one_candidate(resources: Sequence[Declared], _: Options) -> Found:
@@ -107,12 +112,12 @@ def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:
         if declared.kind == SERVICE_KIND:  # its revisions are Knative's
             return
         for version in sorted(rollout.versions - {rollout.candidate}):
-            kept = services.get((declared.namespace, service_name(rollout.service, version)))
-            if kept is None:
+            name = service_name(rollout.service, version)
+            kept = services.get((declared.namespace, name), [])
+            if not kept:
                 yield f"{rollout.service} {version} is named by the route and does not run"
-            elif (
-                version == rollout.previous
-                and number(at(kept.spec, "predictor", "minReplicas"), 1) < 1
+            elif version == rollout.previous and any(
+                number(at(it.spec, "predictor", "minReplicas"), 1) < 1 for it in kept
             ):
                 yield f"{rollout.service} {version} is the previous version and may have no pod"
 

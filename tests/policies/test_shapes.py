@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import BOTH, UNKNOWN, rollout, version
+from cases import BOTH, HISTORY, UNKNOWN, rollout, version
 from evaluate import prepare, run
 from raw import (
     Resources,
@@ -120,6 +120,14 @@ def test_of_a_live_object_only_what_is_declared_counts() -> None:
     made["props"] |= {"status": {"a": pod(BARE)}, "__inputs": {"spec": pod(BARE)}}
     for policy in OF_PODS:
         assert told(policy, [made]) == ([], [])
+
+
+def test_a_namesake_in_another_cluster_is_no_evidence() -> None:
+    namesake = [{**it, "name": "elsewhere"} for it in version("1.5.0", "5")]
+    stack = [*version("1.4.0", "4"), *version("1.5.0", "9"), *rollout(5)]
+    for both in ([*stack, *namesake], [*namesake, *stack]):
+        violations, _ = told("staging-evidence-present", both, **HISTORY)
+        assert violations == ["1.5.0 was never promoted on the stack staging"]
 
 
 def test_a_namespace_that_is_not_known_keeps_no_rule_from_looking() -> None:
