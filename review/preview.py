@@ -20,6 +20,7 @@ UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 REPLACING: Final = ("replace", "create-replacement", "delete-replaced", "import-replacement")
 DELETING: Final = ("delete", "delete-replaced")
+_SILENT = "pulumi printed nothing: its log says why"
 _NOTHING = ("same", "read", "refresh")
 
 
@@ -154,7 +155,7 @@ class Preview:
 
 
 def read_preview(path: Path, events: Path | None = None) -> Preview:
-    """Reads what `pulumi preview --json` printed.
+    """Reads what `pulumi preview --json` printed; nothing is a preview that failed.
 
     Args:
         path: of that.
@@ -164,7 +165,10 @@ def read_preview(path: Path, events: Path | None = None) -> Preview:
         ConfigError: it is something else.
     """
     try:
-        digest = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            return Preview((), (), {}, (_SILENT,), (), None)
+        digest = json.loads(text)
         steps = [_step(it) for it in digest.get("steps", [])]
         diagnostics = digest.get("diagnostics", [])
         counts = digest["changeSummary"] if not diagnostics else digest.get("changeSummary", {})

@@ -41,7 +41,7 @@ def test_a_mandatory_violation_is_in_the_event_log_alone():
     )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"steps": [{"op": "same"}]}', "Previewing..."])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"steps": [{"op": "same"}]}', "Previewing..."])
 def test_what_is_no_preview_is_said(tmp_path: Path, text: str):
     path = tmp_path / "preview.json"
     path.write_text(text)
@@ -49,6 +49,15 @@ def test_what_is_no_preview_is_said(tmp_path: Path, text: str):
         read_preview(path)
     with pytest.raises(ConfigError, match=r"none\.json"):
         read_preview(tmp_path / "none.json")
+
+
+def test_a_cli_that_ended_before_it_began_has_failed(tmp_path: Path):
+    path = tmp_path / "preview.json"
+    path.write_text("\n")
+    found = read_preview(path, tmp_path / "never written")
+    assert found.has_failed
+    assert found.errors == ("pulumi printed nothing: its log says why",)
+    assert found.violations is None
 
 
 @pytest.mark.parametrize("text", ["no json", '{"policyEvent": {}}'])
