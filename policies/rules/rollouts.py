@@ -78,16 +78,40 @@ def _one_rollout(resources: Sequence[Declared], _: Options) -> Found:
     for declared, rollout in routes:
         if rollout.group:
             groups.setdefault(rollout.group.casefold(), []).append((declared, rollout))
+    services = running(resources)
     for together in groups.values():
-        last = newest([move for _, it in together for move in it.moves], datetime.now(UTC))
-        if last is not None and last.percent == 0:
-            continue  # taking one back never waits for the others
+        if _takes_one_back(together, services):
+            continue
         busy = {it.service: declared for declared, it in together if it.percent > 0}
         if len(busy) > 1:
             yield (
                 [*busy.values()][-1],
                 f"group {together[0][1].group} has several rollouts: {', '.join(sorted(busy))}",
             )
+
+
+def _takes_one_back(
+    together: Sequence[tuple[Declared, Rollout]],
+    services: Mapping[tuple[str, str], list[Declared]],
+) -> bool:
+    """Whether the newest move of a group is one to 0: that never waits for the others.
+
+    A route to nothing takes nothing back; under Knative one resource is stable and candidate.
+    """
+    last = newest([move for _, it in together for move in it.moves], datetime.now(UTC))
+    if last is None or last.percent > 0:
+        return False
+    return any(
+        last in it.moves
+        and (
+            route.kind == SERVICE_KIND
+            or all(
+                (route.namespace, service_name(it.service, version)) in services
+                for version in (it.stable, it.candidate)
+            )
+        )
+        for route, it in together
+    )
 
 
 def _previous_kept(resources: Sequence[Declared], options: Options) -> Found:

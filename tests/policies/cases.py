@@ -125,7 +125,7 @@ def apart(group: str) -> dict[str, Any]:
 
 def gpu_pod(**changed: Any) -> Resources:
     asks = container(resources={"limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}})
-    spec = pod(asks, affinity=apart("chat"), priorityClassName="gpus", **changed)
+    spec = pod(asks, **{"affinity": apart("chat"), "priorityClassName": "gpus", **changed})
     labels = {"modelramp.dev/share-group": "chat"}
     return custom("batch/v1", "Job", {"template": {"metadata": {"labels": labels}, "spec": spec}})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import apart, gpu_pod
 from evaluate import prepare, run
 from raw import Resources, aws, custom
 from rules.catalogue import POLICIES
@@ -71,6 +72,17 @@ def test_an_autoscaling_group_has_the_type_of_its_template() -> None:
 def test_karpenter_has_a_limit_or_no_gpus(requirements: Requirements, is_limited: bool) -> None:
     assert bool(told("gpu-cap-of-a-pool", karpenter(*requirements))[0]) is not is_limited
     assert not told("gpu-cap-of-a-pool", karpenter(*requirements, **LIMITS))[0]
+
+
+def test_a_pod_is_apart_from_all_others_or_it_is_not() -> None:
+    for expression in ({"key": "app", "operator": "Exists"}, {"operator": "Exists"}):
+        affinity = apart("chat")
+        required = "requiredDuringSchedulingIgnoredDuringExecution"
+        term = affinity["podAntiAffinity"][required][0]
+        term["labelSelector"]["matchExpressions"].append(expression)
+        (said,), _ = told("no-shared-gpu", gpu_pod(affinity=affinity))
+        assert "may land beside another share group than chat" in said
+    assert told("no-shared-gpu", gpu_pod()) == ([], [])
 
 
 def test_nodes_of_one_pool_add_up_and_its_quota_counts_once() -> None:

@@ -141,6 +141,12 @@ def test_a_namespace_that_is_not_known_keeps_no_rule_from_looking() -> None:
     assert "does not run" in told("previous-version-kept", stack)[0][0]
 
 
+def test_only_routes_have_rollouts() -> None:
+    annotated = custom("v1", "ConfigMap", {}, annotations=facts(owner=None))
+    for policy in ("service-has-an-owner", "alerts-for-every-service", "previous-version-kept"):
+        assert told(policy, annotated) == ([], [])
+
+
 def test_a_label_within_a_spec_is_no_label_of_the_pod() -> None:
     asks = container(resources={"limits": {"cpu": "1", "memory": "1", "nvidia.com/gpu": "1"}})
     spec = pod(asks, labels={"modelramp.dev/share-group": "chat"})

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 from cases import rollout
 from evaluate import prepare, run
-from raw import CANDIDATE, STABLE, Resources, custom, facts, moves, reference, route, split
+from raw import (
+    CANDIDATE,
+    STABLE,
+    Resources,
+    custom,
+    facts,
+    inference_service,
+    moves,
+    reference,
+    route,
+    split,
+)
 from rules.catalogue import POLICIES
 
 BY_NAME = {policy.name: policy for policy in POLICIES}
@@ -152,12 +163,16 @@ def test_the_newest_move_of_a_group_is_a_revert() -> None:
         *route(split(95, 5), annotations=facts(service="payout", moves=moves(5)), name="payout"),
     ]
     assert told(GROUP, both)
-    back = route(split(100, 0), annotations=facts(service="x", moves=moves(1, 0)), name="x")
-    assert not told(GROUP, [*both, *back])
-    advanced = facts(service="x", moves=moves(1, 0, 1))
-    assert told(GROUP, [*both, *route(split(99, 1), annotations=advanced, name="x")])
-    old = facts(service="x", moves=moves(1, 0, day=20))
-    assert told(GROUP, [*both, *route(split(100, 0), annotations=old, name="x")])
+
+    def third(text: str, *versions: str) -> Resources:
+        annotations = facts(service="x", moves=text)
+        models = [it for name in versions for it in inference_service(name=f"x-v{name}")]
+        return [*both, *models, *route(split(100, 0), annotations=annotations, name="x")]
+
+    assert not told(GROUP, third(moves(1, 0), "1-4-0", "1-5-0"))
+    assert told(GROUP, third(moves(1, 0, 1), "1-4-0", "1-5-0"))  # it goes on
+    assert told(GROUP, third(moves(1, 0, day=20), "1-4-0", "1-5-0"))  # others moved since
+    assert told(GROUP, third(moves(1, 0), "1-4-0"))  # nothing is there to take back
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda it: it.name)

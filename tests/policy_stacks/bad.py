@@ -176,10 +176,15 @@ def two_in_a_group(**changed: str) -> Resources:
 def forged_revert() -> Resources:
     """A revert dated in the future, which would excuse every later rollout of its group."""
     resources = two_in_a_group()
-    far = json.dumps([{"percent": it, "at": f"2099-01-0{1 + it}T00:00:00Z"} for it in (1, 0)])
-    annotations = facts(service="third", moves=far, candidate="1.5.0")
+    far = json.dumps([{"percent": it, "at": f"2099-01-0{2 - it}T00:00:00Z"} for it in (1, 0)])
+    models = [it for at in (4, 5) for it in inference_service(name=f"third-v1-{at}-0")]
+    return [*resources, *models, *third(far)]
+
+
+def third(text: str) -> Resources:
+    """The route of a third service of the group, with its moves."""
     rule = {"backendRefs": [reference("third-v1-4-0-predictor", 1)]}
-    return [*resources, *route(rule, annotations=annotations, name="third")]
+    return route(rule, annotations=facts(service="third", moves=text), name="third")
 
 
 def group_in_capitals() -> Resources:
@@ -534,6 +539,10 @@ BAD: dict[str, tuple[str, Callable[[], Resources]]] = {
     "two rollouts in a group, excused by a revert to come": (
         "one-rollout-a-group",
         forged_revert,
+    ),
+    "two rollouts in a group, excused by a revert of nothing": (
+        "one-rollout-a-group",
+        lambda: [*two_in_a_group(), *third(moves(1, 0, day=24))],
     ),
     "the previous version kept for an hour": (
         "previous-version-kept",

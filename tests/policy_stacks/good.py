@@ -113,7 +113,8 @@ def taken_back_among_others() -> Resources:
     moved = moves(1, 0, day=24)
     annotations = facts(service="third", moves=moved)
     rule = {"backendRefs": [reference("third-v1-4-0-predictor", 1)]}
-    return [*resources, *route(rule, annotations=annotations, name="third")]
+    models = [it for at in (4, 5) for it in inference_service(name=f"third-v1-{at}-0")]
+    return [*resources, *models, *route(rule, annotations=annotations, name="third")]
 
 
 def taken_back() -> Resources:
