@@ -82,11 +82,16 @@ def _one_rollout(resources: Sequence[Declared], _: Options) -> Found:
     for together in groups.values():
         if _takes_one_back(together, services):
             continue
-        busy = {it.service: declared for declared, it in together if it.percent > 0}
+        busy = {
+            (declared.namespace, it.service): declared
+            for declared, it in together
+            if it.percent > 0
+        }
         if len(busy) > 1:
+            names = ", ".join(sorted(service for _, service in busy))
             yield (
                 [*busy.values()][-1],
-                f"group {together[0][1].group} has several rollouts: {', '.join(sorted(busy))}",
+                f"group {together[0][1].group} has several rollouts: {names}",
             )
 
 
@@ -102,7 +107,8 @@ def _takes_one_back(
     if last is None or last.percent > 0:
         return False
     return any(
-        last in it.moves
+        it.is_withdrawn
+        and it.moves[-1] == last
         and (
             route.kind == SERVICE_KIND
             or all(

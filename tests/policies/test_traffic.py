@@ -170,6 +170,7 @@ def test_the_newest_move_of_a_group_is_a_revert() -> None:
         return [*both, *models, *route(split(100, 0), annotations=annotations, name="x")]
 
     assert not told(GROUP, third(moves(1, 0), "1-4-0", "1-5-0"))
+    assert told(GROUP, third(moves(0, day=24), "1-4-0", "1-5-0"))  # it begins
     assert told(GROUP, third(moves(1, 0, 1), "1-4-0", "1-5-0"))  # it goes on
     assert told(GROUP, third(moves(1, 0, day=20), "1-4-0", "1-5-0"))  # others moved since
     assert told(GROUP, third(moves(1, 0), "1-4-0"))  # nothing is there to take back
