@@ -118,10 +118,12 @@ class Rounds:
         )
 
         def dry_run(file: Path) -> list[Outcome]:
-            return list(self._decide(file, load_stack(file).cluster, dry_run=True))
+            declared = load_stack(file)
+            outcomes = list(self._decide(file, declared.cluster, dry_run=True))
+            self._draw(outcomes, declared)
+            return outcomes
 
         outcomes, proposed = proposal.make(dry_run)
-        self._draw(outcomes, load_stack(self.file))
         show(outcomes)
         for it in proposed:
             where = f"{it.what} {it.url or f'to {requests.base}'}"

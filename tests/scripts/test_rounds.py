@@ -17,6 +17,7 @@ from models.errors import RuntimeTargetError
 from models.stack import load_stack, parse_stack
 from scripts.main import app
 from scripts.rounds import lacking
+from tests.rollout.forge_server import Server, environment, server  # noqa: F401
 from tests.rollout.test_collect import Recorded
 from tests.rollout.test_drift_check import Broken
 from tests.rollout.test_git import git, tree  # noqa: F401
@@ -87,6 +88,44 @@ def test_an_edit_and_its_line_in_the_log_are_one_commit(file: Path, monkeypatch,
     assert subject == "fraud: candidate 1.5.0 from 5% to 25%"
     assert "errorRate" in body
     assert pulumi.ups == 0
+
+
+def test_a_request_has_the_move_and_the_page_its_plots(
+    file: Path,
+    monkeypatch,
+    capsys,
+    server: Server,  # noqa: F811
+):
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    before, page = file.read_text(), file.parent / ".modelramp" / "plots.html"
+    options = ("--plots", str(page), "--evidence-url", "https://ci.example/plots")
+    assert run(monkeypatch, Recorded(), "--pull-request", *options) == 0
+    (request,) = server.open
+    assert request["title"] == "local: fraud: candidate 1.5.0 from 5% to 25%"
+    assert "https://ci.example/plots" in request["body"]
+    assert f"fraud: opened {request['html_url']}" in capsys.readouterr().err
+    assert "<svg" in page.read_text()
+    assert file.read_text() == before
+    assert git(file.parent, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--pull-request", "--dry-run"),
+        ("--pull-request", "--commit"),
+        ("--pull-request", "--up"),
+        ("--push-reverts",),
+        ("--base", "main"),
+        ("--evidence-url", "https://ci.example"),
+        ("--commit", "--dry-run"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(file: Path, monkeypatch, options):
+    before = file.read_text()
+    assert run(monkeypatch, Recorded(), *options) == 1
+    assert file.read_text() == before
 
 
 def test_a_hold_commits_nothing(file: Path, monkeypatch):
