@@ -55,6 +55,7 @@ def test_yaml(yaml_manifests) -> None:
     assert [it["weight"] for it in route["spec"]["rules"][-1]["backendRefs"]] == [95, 5]
     assert set(yaml_manifests) == {
         "HTTPRoute fraud",
+        "HTTPRoute fraud.known",
         "InferenceService fraud-v1-4-0",
         "InferenceService fraud-v1-5-0",
         "NetworkPolicy fraud",
