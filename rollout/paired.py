@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, binomtest, t
+from scipy.special import betainc, betaincinv, stdtr
 
 Values = npt.NDArray[np.float64]
 
@@ -63,11 +63,12 @@ def _right_or_wrong(won: int, lost: int, examples: int, margin: float, alpha: fl
     better = (won - lost) / examples
     counts = f"right where stable was wrong {won} times, wrong where stable was right {lost} times"
     if margin == 0:
-        p = float(binomtest(won, won + lost, alternative="greater").pvalue) if won + lost else 1.0
+        # Of so many wins or more, if both win alike: a tail of the binomial distribution.
+        p = float(betainc(won, lost + 1, 0.5)) if won else 1.0
         return Paired("McNemar's exact test", examples, better, p <= alpha, f"{counts}; p {p:.2g}")
-    least_won = float(beta.ppf(alpha / 2, won, examples - won + 1)) if won else 0.0
+    least_won = float(betaincinv(won, examples - won + 1, alpha / 2)) if won else 0.0
     most_lost = (
-        float(beta.ppf(1 - alpha / 2, lost + 1, examples - lost)) if lost < examples else 1.0
+        float(betaincinv(lost + 1, examples - lost, 1 - alpha / 2)) if lost < examples else 1.0
     )
     bound = least_won - most_lost
     return Paired(
@@ -100,4 +101,4 @@ def _skewed_p(differences: Values, margin: float, mean: float, spread: float) ->
     corrected = (
         shift + skewness * shift**2 / 3 + skewness**2 * shift**3 / 27 + skewness / (6 * many)
     )
-    return float(t.sf(np.sqrt(many) * corrected, many - 1))
+    return float(stdtr(many - 1, -np.sqrt(many) * corrected))
