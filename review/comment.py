@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from review.amounts import counted, written
@@ -20,7 +20,8 @@ from review.gate import Finding
 from review.moves import Change, changes_of, sentence
 from review.preview import UNKNOWN, Preview, State, Step, Violation
 from review.secrecy import MASKED, names_a_secret, without_codes, without_secrets
-from rollout.markdown import code, plain, target
+from rollout.markdown import code, plain
+from rollout.markdown_templates import environment
 
 LIMIT_BYTES: Final = 65_000
 """GitHub takes 65,536 characters of a comment, which are at least as many bytes."""
@@ -110,17 +111,7 @@ def _rows(name: str, them: Sequence[Any], size: int) -> _Rows:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # The escaping of HTML is not that of Markdown: `finalize` does it, for every expression.
-        autoescape=False,  # noqa: S701
-        finalize=_shown,
-    )
-    environment.filters |= {"code": code, "target": target}
-    return environment.get_template("comment.md.j2")
+    return environment(Path(__file__).parent, _shown).get_template("comment.md.j2")
 
 
 def _shown(value: Any) -> str:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.registry_tags import RegistryTags
 from models.service import Service
-from rollout.markdown import code, escaped, target
+from rollout.markdown_templates import environment
 from rollout.registry import connect, parse_registry_uri, parse_tags
 from rollout.registry_evidence import Logged, Missing, read_logged
 
@@ -86,7 +85,7 @@ def render(
         ]
     sides = (("input", declared.inputs), ("output", declared.outputs))
     text = (
-        _environment()
+        environment(Path(__file__).parent)
         .get_template("model_card.md.j2")
         .render(
             service=name,
@@ -172,17 +171,3 @@ def _is_about(line: Mapping[str, Any], version: str, digest: str) -> bool:
 
 def _line(line: Mapping[str, Any]) -> dict[str, Any]:
     return {"by": None, "reason": None, **line}
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # The escaping of HTML is not that of Markdown: `finalize` does it, for every expression.
-        autoescape=False,  # noqa: S701
-        finalize=escaped,
-    )
-    environment.filters |= {"code": code, "target": target}
-    return environment
